@@ -1,0 +1,1 @@
+"""The tracking table of the event, one row a model."""

@@ -1,0 +1,80 @@
+"""The board as text: the Markdown table of the event's document, and a table for terminals."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from zoowizard.board.rows import COLUMNS, Row
+
+LEAST_WIDTHS = (27, 25, 33, 11, 18, 8, 8, 24)
+"""The widths of the columns in the event's document; a longer text makes its column wider."""
+
+FIRST_TO_SHRINK = (2, 7, 1, 0)
+"""Description, notes, category, name: the columns that give way on a narrow terminal."""
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The rows as the event's Markdown table. Whatever stands in a cell, it stays one cell of one line."""
+    table = [COLUMNS, *([_escaped(cell) for cell in row.cells()] for row in rows)]
+    widths = [max(least, *(width_of(line[column]) for line in table)) for column, least in enumerate(LEAST_WIDTHS)]
+    lines = [
+        "| " + " | ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in table
+    ]
+    ruler = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], ruler, *lines[1:]]) + "\n"
+
+
+def render_plain(rows: Sequence[Row], width: int = 80) -> str:
+    """The rows as a table for a terminal that is `width` cells wide; long texts end in an ellipsis."""
+    table = [COLUMNS, *([_one_line(cell) for cell in row.cells()] for row in rows)]
+    widths = [max(width_of(line[column]) for line in table) for column in range(len(COLUMNS))]
+    if sum(widths) + 2 * len(COLUMNS) > width:
+        table = [("Model Name", "Category", "Description", "Status", "Meta", "Exp", "Up", "Notes"), *table[1:]]
+        widths = [max(width_of(line[column]) for line in table) for column in range(len(COLUMNS))]
+    for column in FIRST_TO_SHRINK:
+        excess = sum(widths) + 2 * (len(COLUMNS) - 1) - width
+        if excess > 0:
+            widths[column] = max(6, widths[column] - excess)
+    lines = (
+        "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)) for line in table
+    )
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def width_of(text: str) -> int:
+    """How many cells of a terminal a text takes: two for East Asian wide letters, none for marks that combine."""
+    return sum(_cells(letter) for letter in text)
+
+
+def padded(text: str, width: int) -> str:
+    """The text with spaces after it, `width` cells wide."""
+    return text + " " * max(0, width - width_of(text))
+
+
+def cut(text: str, width: int) -> str:
+    """The text, where it is too wide with an ellipsis at its end, at most `width` cells wide."""
+    if width_of(text) <= width:
+        return text
+    kept, room = "", width - 1
+    for letter in text:
+        room -= _cells(letter)
+        if room < 0:
+            break
+        kept += letter
+    return kept.rstrip() + "…"
+
+
+def _cells(letter: str) -> int:
+    if unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
+
+
+def _one_line(text: str) -> str:
+    """No line breaks, no control characters: a description must not be able to steer the terminal."""
+    return " ".join("".join(one if one.isprintable() or one.isspace() else "?" for one in text).split())
+
+
+def _escaped(text: str) -> str:
+    line = _one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+    return line.replace("<", "&lt;")

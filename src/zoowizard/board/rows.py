@@ -1,0 +1,164 @@
+"""One row of the event's table for each model, folded from its draft, its jobs and its receipts. Nothing is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from zoowizard.drafts.completeness import missing, problems
+from zoowizard.drafts.draft import Draft
+from zoowizard.drafts.fields import Field
+
+COLUMNS = (
+    "Model Name",
+    "Category",
+    "Description",
+    "Status",
+    "Meta-data Complete",
+    "Exported",
+    "Uploaded",
+    "Notes",
+)
+"""The columns of the event's table, in its words."""
+
+UNDERWAY = ("starting", "queued", "running")
+LONGEST_NOTE = 100
+
+
+class BuildJob(Protocol):
+    """What a row needs to know of a job."""
+
+    @property
+    def kind(self) -> str:
+        """`build` for the jobs that make a package."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """`starting`, `running`, `passed`, `failed`, `cancelled`, `timed-out` or `died`."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended so, in a sentence."""
+        ...
+
+    @property
+    def outcome(self) -> Mapping[str, Any] | None:
+        """What the job left behind, with `status` and `parity` where it came so far."""
+        ...
+
+
+class Receipt(Protocol):
+    """What a row needs to know of an upload."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the server has confirmed every byte."""
+        ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model in the table; the fields are its columns, see `COLUMNS`."""
+
+    model_name: str
+    category: str
+    description: str
+    status: str
+    metadata_complete: str
+    exported: str
+    uploaded: str
+    notes: str
+
+    def cells(self) -> tuple[str, ...]:
+        """The row's texts in the order of `COLUMNS`."""
+        return (
+            self.model_name,
+            self.category,
+            self.description,
+            self.status,
+            self.metadata_complete,
+            self.exported,
+            self.uploaded,
+            self.notes,
+        )
+
+    def by_column(self) -> dict[str, str]:
+        """The row as a mapping from the table's column names."""
+        return dict(zip(COLUMNS, self.cells(), strict=True))
+
+
+def fold(draft: Draft, fields: Sequence[Field], jobs: Sequence[BuildJob], receipts: Sequence[Receipt] = ()) -> Row:
+    """The row of one model. `fields` are all its questions, `jobs` its jobs with the newest first.
+
+    Status is `Not Started` (only files were read), `In Progress` (answers, no package yet), `Testing` (a job is at it),
+    `Failed`, `Tested` or `Uploaded`. Exported is `Yes` only where the newest build that was not cancelled passed.
+    """
+    wrong = problems(draft, fields)
+    lacking = missing(draft, fields)
+    builds = [job for job in jobs if job.kind == "build"]
+    underway = bool(builds) and builds[0].state in UNDERWAY
+    ended = next((job for job in builds if job.state not in (*UNDERWAY, "cancelled")), None)
+    exported = (
+        ended is not None and ended.state == "passed" and (ended.outcome or {}).get("status", "passed") == "passed"
+    )
+    uploaded = any(receipt.confirmed for receipt in receipts)
+    return Row(
+        model_name=_text(draft, "name") or draft.id,
+        category=_text(draft, "category"),
+        description=_text(draft, "description"),
+        status=_status(draft, ended, underway, exported, uploaded),
+        metadata_complete="Yes" if not wrong and not lacking else "No",
+        exported="Yes" if exported else "No",
+        uploaded="Yes" if uploaded else "No",
+        notes=_notes(ended, underway, exported, wrong, lacking),
+    )
+
+
+def _text(draft: Draft, name: str) -> str:
+    known = draft.get(name)
+    return known if isinstance(known, str) else ""
+
+
+def _status(draft: Draft, ended: BuildJob | None, underway: bool, exported: bool, uploaded: bool) -> str:
+    if underway:
+        return "Testing"
+    if uploaded:
+        return "Uploaded"
+    if ended is not None:
+        return "Tested" if exported else "Failed"
+    return "In Progress" if draft.given else "Not Started"
+
+
+def _notes(
+    ended: BuildJob | None, underway: bool, exported: bool, wrong: Mapping[str, str], lacking: Sequence[str]
+) -> str:
+    if ended is not None and not exported and not underway:
+        return _short(ended.reason or f"the build {ended.state}")
+    if wrong:
+        name, problem = next(iter(wrong.items()))
+        return _short(f"{name}: {problem}")
+    if lacking:
+        return _short(f"missing: {', '.join(lacking)}")
+    if ended is not None and exported:
+        return _parity((ended.outcome or {}).get("parity"))
+    return ""
+
+
+def _parity(parity: Any) -> str:
+    """Mean IoU is null where no image held an object, then the pixels alone tell."""
+    if not isinstance(parity, Mapping):
+        return ""
+    mean_iou, identical = parity.get("mean_iou"), parity.get("identical_pixels")
+    parts = []
+    if isinstance(mean_iou, int | float):
+        parts.append(f"IoU {mean_iou:.3f}")
+    if isinstance(identical, int | float):
+        # Rounding down: 99.999 % is not all of them.
+        parts.append(f"{int(identical * 10_000) / 100:g} % of pixels identical")
+    return "parity: " + ", ".join(parts) if parts else ""
+
+
+def _short(sentence: str) -> str:
+    line = " ".join(sentence.split())
+    return line if len(line) <= LONGEST_NOTE else line[: LONGEST_NOTE - 1].rstrip() + "…"

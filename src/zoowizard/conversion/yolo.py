@@ -1,0 +1,287 @@
+"""Ultralytics YOLO segmentation → TorchScript and ONNX that draw the label image of `model.predict`.
+
+Runs in a job only: it imports torch and ultralytics, and it loads the checkpoint (with the loader's allow-list of known
+classes, after `families.pickles` has already refused everything else).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights, largest_difference
+from zoowizard.drafts.pixels import parse_pixel_size
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.steps import Step
+
+SMALLEST_SIDE_PX = 64
+
+
+def _quiet_offline(folder: Path) -> None:
+    """Ultralytics reads these when it is imported: no downloads, no installs, no settings file in the person's home."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(
+        YOLO_OFFLINE="1",
+        YOLO_AUTOINSTALL="0",
+        YOLO_VERBOSE="0",
+        YOLO_CONFIG_DIR=str(folder),
+        ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS="1",
+        ULTRALYTICS_SAFE_LOAD="1",
+    )
+
+
+def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Converted:
+    """Convert a checkpoint; weights go to `folder`.
+
+    `values` are the draft's values (thresholds, image size, pixel size, colour); `image` is the test image, (y, x) or
+    (y, x, 3) uint8. Raises ZoowizardError where the checkpoint is no segmentation model or nothing is found in `image`.
+    """
+    _quiet_offline(folder / "ultralytics")
+    step.progress(0.05, "loading torch and ultralytics")
+    import torch
+    import ultralytics
+
+    from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
+
+    yolo = _load(checkpoint)
+    arguments: dict[str, Any] = {
+        "conf": float(values["confidence"]),
+        "iou": float(values["overlap_iou"]),
+        "max_det": int(values["max_objects"]),
+        "imgsz": int(values.get("image_size") or yolo.overrides.get("imgsz") or 640),
+        "retina_masks": True,  # masks at the size of the image, not of the network's input
+        "device": "cpu",
+        "verbose": False,
+    }
+
+    def predict_native(picture: Array) -> Array:
+        coloured = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+        result = yolo.predict(np.ascontiguousarray(coloured[..., ::-1]), **arguments)[0]
+        labels = np.zeros(picture.shape[:2], np.int32)
+        if result.masks is not None:
+            masks = result.masks.data.numpy()
+            for index in range(len(masks) - 1, -1, -1):  # the surest is painted last: it stays visible
+                labels[masks[index] > 0] = index + 1
+        return labels
+
+    step.progress(0.4, "predicting the test image with ultralytics")
+    native = predict_native(image)
+    if not native.any():
+        raise ZoowizardError(
+            f"test_image: the model finds nothing in {values.get('test_image', 'the test image')} at a confidence of "
+            f"{arguments['conf']}; give an image that holds the objects it was trained on, or lower `confidence`"
+        )
+
+    backend = yolo.predictor.model
+    network, head = backend.model, backend.model.model[-1]
+    if getattr(head, "cv2", None) is None or backend.end2end:
+        raise ZoowizardError(
+            f"{checkpoint.name}: its head was fused for NMS-free prediction; give the checkpoint that training wrote"
+        )
+    if getattr(backend, "channels", 3) != 3:
+        raise ZoowizardError(
+            f"{checkpoint.name}: it was trained on {backend.channels} channels; only models of 3 (RGB, or grayscale "
+            "read as RGB, as ultralytics does) can be packaged so far"
+        )
+    classes = [str(backend.names[key]) for key in sorted(backend.names)]
+    settings = Settings(
+        image_size=int(yolo.predictor.imgsz[0]),
+        stride=int(backend.stride),
+        level_strides=tuple(int(stride) for stride in head.stride),
+        box_bins=int(head.reg_max),
+        confidence=arguments["conf"],
+        overlap_iou=arguments["iou"],
+        max_objects=arguments["max_det"],
+    )
+    colour_channels = 1 if _is_grayscale(values, image) else 3
+    several_classes = len(classes) > 1
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+            (_, prototypes), raw = self.network(x)
+            return raw["boxes"], raw["scores"], raw["mask_coefficient"], prototypes
+
+    def to_input(picture: Array) -> Array:
+        return _to_input(picture, colour_channels)
+
+    step.progress(0.5, "tracing the network")
+    plain = Network().eval()
+    side = settings.image_size
+    traced = torch.jit.trace(plain, torch.rand(1, 3, side, side), check_trace=False)  # type: ignore[no-untyped-call]
+    label_image = LabelImage(traced, settings).eval()
+    scripted = torch.jit.script(label_image if several_classes else OnlyLabels(label_image).eval())
+    torchscript_path = folder / "weights-torchscript.pt"
+    scripted.save(str(torchscript_path))  # type: ignore[no-untyped-call]
+
+    def run_torchscript(tensor: Array) -> list[Array]:
+        with torch.inference_mode():
+            out = scripted(torch.from_numpy(tensor).float())
+        return [part.numpy() for part in (out if isinstance(out, tuple) else (out,))]
+
+    step.progress(0.6, "drawing the test image")
+    input_tensor = to_input(image)
+    outputs = run_torchscript(input_tensor)
+    weights = [
+        Weights("torchscript", torchscript_path, {"pytorch_version": torch.__version__.split("+")[0]}),
+    ]
+    step.progress(0.7, "converting to ONNX")
+    onnx_weights, onnx_note = _onnx(
+        plain, settings, colour_channels, several_classes, folder, run_torchscript, input_tensor
+    )
+    if onnx_weights is not None:
+        weights.append(onnx_weights)
+    notes = list(_notes(settings, values, image.shape[:2]))
+    if onnx_note:
+        notes.append(onnx_note)
+    return Converted(
+        inputs=[_input(input_tensor, image, values)],
+        outputs=_outputs(outputs, classes, values),
+        weights=weights,
+        to_input=to_input,
+        predict_native=predict_native,
+        framework=f"ultralytics {ultralytics.__version__}",
+        notes=notes,
+        facts={"classes": classes, "colour": "grayscale" if colour_channels == 1 else "rgb", "image_size": side},
+    )
+
+
+def _load(checkpoint: Path) -> Any:
+    from ultralytics import YOLO
+
+    try:
+        yolo = YOLO(str(checkpoint))
+    except TypeError as problem:
+        raise ZoowizardError(f"{checkpoint.name}: ultralytics refuses to load it: {problem}") from problem
+    if yolo.task != "segment":
+        raise ZoowizardError(f"{checkpoint.name}: it is a model for `{yolo.task}`; only `segment` can be packaged")
+    return yolo
+
+
+def _is_grayscale(values: Mapping[str, Any], image: Array) -> bool:
+    """What was answered, else what the test image is: one channel, or three that are all the same."""
+    answered = values.get("colour")
+    if answered:
+        return bool(answered == "grayscale")
+    return image.ndim == 2 or bool((image == image[..., :1]).all())
+
+
+def _to_input(picture: Array, channels: int) -> Array:
+    """A picture (y, x) or (y, x, 3) as the tensor (1, `channels`, y, x)."""
+    if picture.ndim == 2:
+        return np.repeat(picture[None, None], channels, axis=1)
+    if channels == 1:
+        return np.ascontiguousarray(picture[None, None, :, :, 0])
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+
+
+def _onnx(
+    plain: Any,
+    settings: Any,
+    colour_channels: int,
+    several_classes: bool,
+    folder: Path,
+    run_torchscript: Any,
+    input_tensor: Array,
+) -> tuple[Weights | None, str]:
+    """ONNX where it reproduces the TorchScript at two shapes; else None and the sentence that says why not."""
+    import onnxruntime
+
+    from zoowizard.conversion.yolo_onnx import export_onnx
+
+    path = folder / "weights.onnx"
+    try:
+        opset = export_onnx(plain, settings, colour_channels, path, several_classes)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        rows, columns = input_tensor.shape[2:]
+        smaller = input_tensor[:, :, : max(SMALLEST_SIDE_PX, rows * 3 // 4), : max(SMALLEST_SIDE_PX, columns * 2 // 3)]
+        worst = 0.0
+        for tensor in (input_tensor, smaller):
+            expected = run_torchscript(np.ascontiguousarray(tensor))
+            got = session.run(None, {session.get_inputs()[0].name: tensor.astype(np.float32)})
+            worst = max(worst, *(largest_difference(a, b)[1] for a, b in zip(expected, got, strict=True)))
+    except Exception as problem:
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        return None, f"ONNX was left out: this network could not be converted ({type(problem).__name__}: {reason})."
+    # the zoo's own bound for elements that may differ, see bioimageio.spec's ReproducibilityTolerance
+    if worst > 5000e-6:
+        return None, f"ONNX was left out: {worst:.2%} of its pixels differ from those of TorchScript."
+    return Weights("onnx", path, {"opset_version": opset}, parent="torchscript"), ""
+
+
+def _space_axis(name: str, values: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:
+    axis: dict[str, Any] = {"type": "space", "id": name, "size": dict(size)}
+    if values.get("pixel_size"):
+        size_of_pixel = parse_pixel_size(values["pixel_size"])
+        axis |= {"scale": size_of_pixel.y if name == "y" else size_of_pixel.x, "unit": size_of_pixel.unit}
+    return axis
+
+
+def _input(tensor: Array, image: Array, values: Mapping[str, Any]) -> TensorDescription:
+    channels = ["intensity"] if tensor.shape[1] == 1 else ["red", "green", "blue"]
+    any_size = {"min": SMALLEST_SIDE_PX, "step": 1}
+    return TensorDescription(
+        id="image",
+        description="8-bit image; it is resized to the training size inside",
+        axes=[
+            {"type": "batch"},
+            {"type": "channel", "channel_names": channels},
+            _space_axis("y", values, any_size),
+            _space_axis("x", values, any_size),
+        ],
+        data={"type": "uint8", "range": [0, 255]},
+        test_tensor=tensor,
+        sample=image if image.ndim == 2 or len(channels) == 3 else image[..., 0],
+        preprocessing=[{"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}],
+    )
+
+
+def _outputs(tensors: list[Array], classes: list[str], values: Mapping[str, Any]) -> list[TensorDescription]:
+    kinds = [
+        ("labels", "label", "label image: one number an instance, the surest first, 0 is background"),
+        ("classes", "class", _class_description(classes)),
+    ]
+    described = []
+    for tensor, (name, channel, text) in zip(tensors, kinds, strict=False):
+        described.append(
+            TensorDescription(
+                id=name,
+                description=text,
+                axes=[
+                    {"type": "batch"},
+                    {"type": "channel", "channel_names": [channel]},
+                    *(_space_axis(axis, values, {"tensor_id": "image", "axis_id": axis}) for axis in ("y", "x")),
+                ],
+                data={"type": "float32"},
+                test_tensor=tensor,
+                sample=tensor[0, 0],
+            )
+        )
+    return described
+
+
+def _class_description(classes: list[str]) -> str:
+    """At most 128 characters, which is the format's limit; the card lists all classes."""
+    text = "class image: 0 background, " + ", ".join(f"{number} {name}" for number, name in enumerate(classes, 1))
+    return text if len(text) <= 128 else "class image: 0 background, then the classes in the order of the documentation"
+
+
+def _notes(settings: Any, values: Mapping[str, Any], shape: tuple[int, ...]) -> list[str]:
+    side = settings.image_size
+    notes = [
+        f"Give whole images, not tiles: as in `model.predict`, every image is resized inside so that its longer side "
+        f"has {side} px, and the label image is brought back to the size of the image.",
+        "Labels of neighbouring tiles cannot be joined: each image starts counting at 1.",
+    ]
+    asked = values.get("image_size_asked")
+    if asked and int(asked) != side:
+        notes.append(
+            f"Training asked for {asked} px; the network works on multiples of {settings.stride}, so ultralytics "
+            f"trained it at {side} px and the package uses {side}."
+        )
+    return notes

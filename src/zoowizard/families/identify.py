@@ -1,0 +1,152 @@
+"""What is this file or folder? Answered without running any of it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
+from zoowizard.families.family import Recognition
+from zoowizard.families.pickles import look, opened, printable, starts_like_a_checkpoint
+from zoowizard.families.registry import FAMILIES
+
+TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
+_PASSED_OVER: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "lost+found"})
+
+
+def identify(path: Path) -> list[Recognition]:
+    """Look at a file, a run folder, or a tree with many of each, in the order of their names.
+
+    A run folder is one Recognition, whatever checkpoints it holds. In a tree, files of no known family are listed only
+    where they are torch checkpoints, and folders that cannot be read are listed as refused. Directories are not entered
+    through symbolic links. Raises WrongUse where there is nothing at `path`.
+    """
+    try:
+        os.lstat(path)
+        is_folder = path.is_dir()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise WrongUse(f"{printable(str(path))} does not exist.") from None
+    except OSError as problem:
+        return [Recognition(path, None, refused=f"{printable(str(path))} cannot be reached: {problem.strerror}.")]
+    if not is_folder:
+        return [_file(path)]
+    found = list(_tree(path))
+    if not found:
+        sentence = f"{printable(str(path))} holds no checkpoint and no run folder of a family that zoowizard knows."
+        return [Recognition(path, None, refused=sentence)]
+    return found
+
+
+def _file(path: Path) -> Recognition:
+    """A file that was asked for by name: always an answer, a refusal if need be."""
+    named_so = path.suffix.lower() in TORCH_SUFFIXES
+    try:
+        with opened(path):
+            pass
+        if named_so or starts_like_a_checkpoint(path):
+            return _known(path) or _unknown(path)
+    except UnsafeCheckpoint as problem:
+        return _refused(path, problem)
+    except ZoowizardError as problem:
+        # Many kinds of files are zips: only one that is called a checkpoint has to be one.
+        if named_so or isinstance(problem, WrongUse) or not starts_like_a_checkpoint(path):
+            return _refused(path, problem)
+    return Recognition(path, None, evidence=(f"no family that zoowizard knows has files like {printable(path.name)}",))
+
+
+def _known(path: Path) -> Recognition | None:
+    return next((found for family in FAMILIES if (found := family.recognise(path)) is not None), None)
+
+
+def _unknown(path: Path) -> Recognition:
+    root = look(path).root
+    keys = [str(key) for key in root][:5] if isinstance(root, dict) else []
+    holds = f"a mapping with {', '.join(printable(key[:40]) for key in keys)}" if keys else "no mapping"
+    evidence = (f"it is a torch checkpoint that holds {holds}", "no family that zoowizard knows writes such a one")
+    return Recognition(path, None, path, evidence=evidence)
+
+
+def _refused(path: Path, problem: ZoowizardError) -> Recognition:
+    return Recognition(path, None, refused=str(problem), unsafe=isinstance(problem, UnsafeCheckpoint))
+
+
+def _tree(root: Path) -> Iterator[Recognition]:
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as problem:
+            sentence = f"{printable(str(folder))} cannot be read: {problem.strerror}."
+            yield Recognition(folder, None, refused=sentence)
+            continue
+        below = [entry for entry in listed if _is_folder(entry)]
+        run = _known_or_refused(folder)
+        if run is not None:
+            yield run
+            # Other runs may lie in a run's folder, but the checkpoints in it and in its `weights` are its own.
+            below = [entry for entry in below if entry.name != "weights"]
+        else:
+            yield from _files([entry for entry in listed if _is_checkpoint(entry)])
+        waiting.extend(Path(entry.path) for entry in reversed(below) if not _is_passed_over(entry.name))
+
+
+def _known_or_refused(path: Path) -> Recognition | None:
+    try:
+        return _known(path)
+    except ZoowizardError as problem:
+        return _refused(path, problem)
+
+
+def _files(entries: Sequence["os.DirEntry[str]"]) -> Iterator[Recognition]:
+    for path in (Path(entry.path) for entry in entries):
+        found = _known_or_refused(path)
+        if found is not None:
+            yield found
+        elif starts_like_a_checkpoint(path):
+            yield _unknown(path)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _is_checkpoint(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return os.path.splitext(entry.name)[1].lower() in TORCH_SUFFIXES and entry.is_file()  # noqa: PTH122
+    except OSError:
+        return False
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name in _PASSED_OVER
+
+
+def to_json(recognition: Recognition, missing: Sequence[str]) -> dict[str, Any]:
+    """The object that programs read; `missing` are the names of the required answers that are not there yet."""
+    told = {
+        "family": recognition.family,
+        "path": str(recognition.path),
+        "checkpoint": None if recognition.checkpoint is None else str(recognition.checkpoint),
+        "evidence": list(recognition.evidence),
+        "fields": {name: {"value": one.value, "origin": one.origin} for name, one in recognition.values.items()},
+        "missing": list(missing),
+        "warnings": [{"code": one.code, "message": one.message} for one in recognition.warnings],
+        "refused": recognition.refused,
+    }
+    return {name: _writable(value) for name, value in told.items()}
+
+
+def _writable(value: Any) -> Any:
+    """The value with text that UTF-8 cannot hold (a file's name in another coding) spelt out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return [_writable(one) for one in value]
+    if isinstance(value, dict):
+        return {_writable(name): _writable(one) for name, one in value.items()}
+    return value

@@ -1,0 +1,78 @@
+"""Engines start a job and end it; what became of it stands in the job's folder, and nowhere else."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.locks import require_private
+
+_SECRET_WORDS = {"TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIALS", "KEY"}
+_TERMINAL = {"COLUMNS", "LINES", "SSH_AUTH_SOCK"}
+
+
+class Engine(Protocol):
+    """A place where jobs run: this computer, a cluster's queue. Each job is a folder made by `folder.create`."""
+
+    def start(self, folder: Path) -> None:
+        """Start the job and return at once. Raises ZoowizardError where it cannot be started."""
+        ...
+
+    def cancel(self, folder: Path) -> None:
+        """End the job, and return when it has ended. Raises ZoowizardError where it could not be ended."""
+        ...
+
+    def explain(self, folder: Path) -> str:
+        """Why a job ended, in one sentence; empty where it passed or has not ended."""
+        ...
+
+
+class LocalEngine:
+    """Runs jobs on this computer, each in a session of its own: they outlive the terminal and the program."""
+
+    def start(self, folder: Path) -> None:
+        """Start the job in `folder` and return at once. Raises ZoowizardError where it cannot be started."""
+        require_private(folder)
+        if (folder / "supervisor").exists():
+            raise ZoowizardError(f"the job {folder.name} was started before; to try again, make a new one")
+        command = [sys.executable, "-P", "-m", "zoowizard.jobs.supervisor", str(folder.absolute())]
+        nothing = subprocess.DEVNULL
+        try:
+            supervisor = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(os.environ),
+                start_new_session=True,
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+            )
+        except OSError as problem:
+            raise ZoowizardError(f"the job {folder.name} could not be started: {problem.strerror}") from problem
+        threading.Thread(target=supervisor.wait, daemon=True).start()  # else it stays a zombie while we live
+
+    def cancel(self, folder: Path) -> None:
+        """End the job, and return when it has ended. Raises ZoowizardError where it could not be ended."""
+        from zoowizard.jobs.state import cancel
+
+        cancel(folder)
+
+    def explain(self, folder: Path) -> str:
+        """Why a job ended, in one sentence; empty where it passed or has not ended."""
+        from zoowizard.jobs.state import read_job
+
+        return read_job(folder).reason
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What a job gets to see of our environment: no secrets, no terminal, and output that reaches the log at once."""
+    kept = {
+        name: value
+        for name, value in ours.items()
+        if name not in _TERMINAL and not _SECRET_WORDS & set(name.upper().split("_"))
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "TERM": "dumb", "NO_COLOR": "1"}

@@ -1,0 +1,68 @@
+"""The worker: `python -m zoowizard.jobs.runner FOLDER` does the work of one job in this process, and says how it went.
+
+The one place that imports the heavy rooms.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from zoowizard.atomic import write_json
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.folder import EVENTS, KINDS, OUTCOME, WORKER, Result, read_spec
+from zoowizard.jobs.processes import NO_LAST_WORD, STOPPED
+from zoowizard.jobs.steps import Steps, in_a_sentence
+
+
+def main(folder: Path) -> int:
+    """Do the job in `folder`. Gives the exit code: 0 passed, 1 failed, NO_LAST_WORD where that could not be saved."""
+    signal.signal(signal.SIGTERM, _stop)
+    faulthandler.enable()
+    started = time.monotonic()
+    try:
+        (folder / WORKER).write_text(f"{os.getpgrp()}\n")
+        spec = read_spec(folder)
+        work = importlib.import_module(KINDS[spec.kind])
+        outcome = work.run(spec.work, folder, Steps(folder / EVENTS))
+        _say_last(folder, started, "passed", outcome=outcome)
+        return 0
+    except Exception as problem:
+        if not isinstance(problem, ZoowizardError):
+            with contextlib.suppress(OSError):  # no room in the log
+                traceback.print_exc()
+        reason = in_a_sentence(problem)
+    try:
+        _say_last(folder, started, "failed", reason=reason)
+    except ZoowizardError:
+        return NO_LAST_WORD
+    return 1
+
+
+def _say_last(
+    folder: Path,
+    started: float,
+    status: Literal["passed", "failed"],
+    reason: str = "",
+    outcome: dict[str, Any] | None = None,
+) -> None:
+    seconds = round(time.monotonic() - started, 3)
+    word = Result(status=status, reason=reason, seconds=seconds, ended=datetime.now(UTC), outcome=outcome)
+    write_json(folder / OUTCOME, word.model_dump(mode="json"))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(STOPPED)  # unwinds, so that half-written files are removed by those who write them
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,347 @@
+"""What became of a job, told from its folder alone: any process, at any time, on any computer, sees the same."""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from zoowizard.atomic import write_json
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted, from_line
+from zoowizard.jobs.folder import (
+    EVENTS,
+    ID,
+    JOB,
+    LOCK,
+    OUTCOME,
+    RESULT,
+    SUPERVISOR,
+    WORKER,
+    Result,
+    read_result,
+    read_spec,
+)
+from zoowizard.jobs.locks import claim, is_held, require_private
+from zoowizard.jobs.processes import GRACE_S, signal_group, whereabouts
+
+STARTS_WITHIN_S = 30.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One step: `state` is running, done, failed, or stopped where the job ended in the middle of it.
+
+    `fraction` goes from 0 to 1, None where the step never said; `note` is what it is at, its result, or why it failed.
+    """
+
+    name: str
+    state: str
+    seconds: float
+    fraction: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its folder shows it.
+
+    `state` is starting, running, passed, failed, cancelled, timed-out, died, or unreadable (from `list_jobs` only);
+    `reason` says in one sentence why it did not pass. `outcome` is what the work gave back. `broken_lines` counts lines
+    of the event file that are no events.
+    """
+
+    id: str
+    kind: str
+    model: str
+    state: str
+    folder: Path
+    reason: str = ""
+    steps: tuple[StepState, ...] = ()
+    notes: tuple[Note, ...] = ()
+    created: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    seconds: float | None = None
+    outcome: dict[str, Any] | None = None
+    broken_lines: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.state not in ("starting", "running")
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a process of the job lives. Raises ZoowizardError where it cannot be told."""
+    return bool(is_held(folder / LOCK))
+
+
+def read_job(folder: Path) -> Job:
+    """The job in `folder` as it is now. Raises ZoowizardError where the folder or a record in it is wrong."""
+    spec = read_spec(folder)
+    held = is_held(folder / LOCK)  # asked first: a job writes its result before it lets go of the lock
+    result = read_result(folder / RESULT) or _result_left_behind(folder, bool(held))
+    supervisor = _supervisor(folder)
+    steps, notes, last, broken = _fold(_events(folder), over=result is not None or not held)
+    job = Job(
+        id=spec.id,
+        kind=spec.kind,
+        model=spec.model,
+        state="running",
+        folder=folder,
+        steps=steps,
+        notes=notes,
+        created=spec.created,
+        started=_moment(supervisor.get("started")),
+        broken_lines=broken,
+    )
+    if result is not None:
+        outcome = result.outcome
+        return replace(
+            job, state=result.status, reason=result.reason, ended=result.ended, seconds=result.seconds, outcome=outcome
+        )
+    if held:
+        return job
+    if held is None:
+        if _may_still_start(folder):
+            return replace(job, state="starting")
+        return replace(job, state="died", reason="it never started; the log may say why")
+    return replace(job, state="died", reason=_why_it_died(supervisor), ended=_moment(last))
+
+
+def list_jobs(root: Path) -> list[Job]:
+    """The jobs in the folder `root`, newest first. One that cannot be read is listed as such, with the reason."""
+    try:
+        folders = [folder for folder in root.iterdir() if ID.fullmatch(folder.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as problem:
+        raise ZoowizardError(
+            f"could not list the jobs in {root}: {os.strerror(problem.errno or 0).lower()}"
+        ) from problem
+    jobs = []
+    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
+        try:
+            jobs.append(read_job(folder))
+        except ZoowizardError as problem:
+            if folder.is_dir():  # else removed meanwhile
+                jobs.append(Job(folder.name, "", "", "unreadable", folder, reason=str(problem)))
+    return jobs
+
+
+def follow(folder: Path, from_offset: int = 0) -> Iterator[tuple[int, float, Event]]:
+    """The job's events from the byte `from_offset` on, as they come, until it has ended, however it ended.
+
+    Gives (offset after the event, where a later follower goes on; seconds since 1970; event). When `Ended` comes,
+    `read_job` says the same. A job that was killed with its supervisor ends without that event. Lines that are no
+    events are passed over. Raises ZoowizardError where the folder is not private.
+    """
+    require_private(folder)
+    offset = from_offset
+    while True:
+        over = _is_over(folder)  # asked first, so that what is read below is all there is
+        lines = _whole_lines(folder / EVENTS, offset)
+        for line in lines:
+            offset += len(line)
+            try:
+                stamp, event = from_line(line)
+            except ValueError:
+                continue
+            yield offset, stamp, event
+            if isinstance(event, Ended):
+                return
+        if over:
+            return
+        if not lines:
+            time.sleep(POLL_S)
+
+
+def cancel(folder: Path) -> Job:
+    """End the job, and give it as it is when it has ended, which may be well: it can finish first.
+
+    One that has not started never will. Raises ZoowizardError where it runs on another computer, or does not end.
+    """
+    require_private(folder)
+    if not (folder / LOCK).exists() and not _is_over(folder) and _forestall(folder):
+        return read_job(folder)
+    deadline, kill_at, asked = time.monotonic() + 2 * GRACE_S, math.inf, False
+    while not _is_over(folder):
+        now = time.monotonic()
+        supervisor = _supervisor(folder)
+        host = supervisor.get("host", "")
+        if host and host != whereabouts()["host"]:
+            raise ZoowizardError(f"the job {folder.name} runs on {host}: cancel it there")
+        if now > deadline:
+            raise ZoowizardError(f"the job {folder.name} does not end although it was told to; try again later")
+        if not is_alive(folder):
+            pass  # about to start
+        elif is_held(folder / SUPERVISOR):
+            if not asked:
+                _ask_to_end(supervisor)
+                asked = True
+        elif group := _worker_group(folder):
+            if kill_at == math.inf:
+                signal_group(group, signal.SIGTERM)
+                kill_at = now + GRACE_S
+                deadline = kill_at + GRACE_S
+            elif now >= kill_at:
+                signal_group(group, signal.SIGKILL)
+        time.sleep(POLL_S)
+    if kill_at < math.inf and not (folder / OUTCOME).exists():  # no supervisor was left to write it down
+        _write_cancelled(folder, "it was cancelled")
+    return read_job(folder)
+
+
+def _forestall(folder: Path) -> bool:
+    """Take the supervisor's place in a job that has not started; False where it was taken."""
+    try:
+        place = claim(folder / SUPERVISOR, "{}")
+    except FileExistsError:
+        return False
+    except OSError as problem:
+        raise ZoowizardError(f"could not cancel {folder.name}: {os.strerror(problem.errno or 0).lower()}") from problem
+    try:
+        _write_cancelled(folder, "it was cancelled before it started")
+    finally:
+        os.close(place)
+    return True
+
+
+def _write_cancelled(folder: Path, reason: str) -> None:
+    now = datetime.now(UTC)
+    seconds = (now - (_moment(_supervisor(folder).get("started")) or now)).total_seconds()
+    word = Result(status="cancelled", reason=reason, seconds=max(0.0, round(seconds, 3)), ended=now)
+    write_json(folder / RESULT, word.model_dump(mode="json"))
+
+
+def _ask_to_end(supervisor: dict[str, Any]) -> None:
+    pid = supervisor.get("pid")
+    if not isinstance(pid, int) or pid <= 1:  # others mean groups of processes, or all
+        raise ZoowizardError(f"{SUPERVISOR}: pid is {pid}, but must be the number of a process")
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return  # gone this moment
+    except PermissionError as problem:
+        raise ZoowizardError("the supervisor of the job may not be ended by you") from problem
+
+
+def _is_over(folder: Path) -> bool:
+    held = is_held(folder / LOCK)
+    if held is None:
+        return (folder / RESULT).exists() or not _may_still_start(folder)
+    return not held
+
+
+def _may_still_start(folder: Path) -> bool:
+    try:
+        age = time.time() - (folder / JOB).stat().st_mtime
+    except OSError:
+        return False
+    return abs(age) < STARTS_WITHIN_S  # a clock that was put back must not make it wait for ever
+
+
+def _result_left_behind(folder: Path, alive: bool) -> Result | None:
+    """The last word of a supervisor that found no room for `result.json`, or else of a worker that outlived it."""
+    room = read_result(folder / LOCK)
+    word = None if alive and room is None else read_result(folder / OUTCOME)
+    if room is not None:
+        return room.model_copy(update={"outcome": word.outcome if word else None})
+    return word
+
+
+def _supervisor(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / SUPERVISOR).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _worker_group(folder: Path) -> int | None:
+    try:
+        group = int((folder / WORKER).read_text())
+    except (OSError, ValueError):
+        return None
+    return group if group > 1 else None
+
+
+def _why_it_died(supervisor: dict[str, Any]) -> str:
+    here = whereabouts()
+    if here["boot"] and supervisor.get("host") == here["host"] and supervisor.get("boot") != here["boot"]:
+        return "the computer was restarted while it ran; start it again"
+    return "it was killed together with its supervisor, before it could say why; the log may tell more"
+
+
+def _moment(stamp: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(str(stamp)), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _whole_lines(path: Path, offset: int) -> list[bytes]:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+    except OSError:
+        return []
+    return [line + b"\n" for line in new.split(b"\n")[:-1]]
+
+
+def _events(folder: Path) -> list[tuple[float, Event] | None]:
+    found: list[tuple[float, Event] | None] = []
+    for line in _whole_lines(folder / EVENTS, 0):
+        try:
+            found.append(from_line(line))
+        except ValueError:
+            found.append(None)
+    return found
+
+
+def _fold(
+    events: list[tuple[float, Event] | None], over: bool
+) -> tuple[tuple[StepState, ...], tuple[Note, ...], float | None, int]:
+    """The steps in their order, the notes, the time of the last event, and how many lines were none."""
+    steps: list[StepState] = []
+    begun: list[float] = []
+    notes: list[Note] = []
+    last: float | None = None
+    for stamp, event in filter(None, events):
+        last = stamp
+        if isinstance(event, StepStarted):
+            steps.append(StepState(event.step, "running", 0.0))
+            begun.append(stamp)
+        elif isinstance(event, Note):
+            notes.append(event)
+        elif not isinstance(event, Ended):
+            place = next((i for i in reversed(range(len(steps))) if steps[i].name == event.step), None)
+            if place is not None:
+                steps[place] = _after(steps[place], event)
+    until = (last or 0.0) if over else time.time()
+    unfinished = "stopped" if over else "running"
+    shown = [
+        replace(step, state=unfinished, seconds=max(0.0, round(until - begun[i], 3)))
+        if step.state == "running"
+        else step
+        for i, step in enumerate(steps)
+    ]
+    return tuple(shown), tuple(notes), last, sum(event is None for event in events)
+
+
+def _after(step: StepState, event: Progress | StepDone | StepFailed) -> StepState:
+    match event:
+        case Progress():
+            return replace(step, fraction=event.fraction, note=event.note)
+        case StepDone():
+            return replace(step, state="done", seconds=event.seconds, fraction=1.0, note=event.note)
+        case StepFailed():
+            return replace(step, state="failed", seconds=event.seconds, note=event.reason)

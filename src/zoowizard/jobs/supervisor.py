@@ -1,0 +1,189 @@
+"""The supervisor: `python -m zoowizard.jobs.supervisor FOLDER` runs one job, detached, and records how it ended.
+
+It holds the job's lock, starts the worker in a process group of its own, enforces the time limit, and cancels when it
+gets SIGTERM or SIGINT. The worker inherits the lock: where only the supervisor was killed, the job still lives.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.locks import claim, require_private
+from zoowizard.jobs.processes import GRACE_S, NO_LAST_WORD, STOPPED, memory_kills, signal_group, whereabouts
+
+if TYPE_CHECKING:  # pydantic takes a quarter of a second, so the worker is started before it is loaded
+    from zoowizard.jobs.folder import Result
+
+ROOM: Final = 4096
+"""Bytes kept free in the lock file, so that the last word can be saved on a full disk."""
+
+
+def main(folder: Path) -> int:
+    """Run the job in `folder` to its end. Gives the exit code 0, also where the job failed.
+
+    Raises ZoowizardError where the folder is not private, FileExistsError where the job was started before.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)
+    with contextlib.suppress(PermissionError):  # refused to the leader of a group, which a session's leader is
+        os.setsid()
+    require_private(folder)
+    _talk_to(folder / "log.txt")
+    wake = _wake_on_signals()
+    claim(folder / "supervisor", json.dumps({"pid": os.getpid(), "started": time.time(), **whereabouts()}))
+    lock = claim(folder / ".lock", " " * ROOM)
+    (folder / ".lock").rename(folder / "lock")  # seen only when it is held: no reader finds it free before the end
+
+    started, kills_before = time.monotonic(), memory_kills()
+    try:
+        command = [sys.executable, "-P", "-m", "zoowizard.jobs.runner", str(folder)]
+        worker = subprocess.Popen(command, cwd=folder, process_group=0, pass_fds=[lock])
+    except OSError as problem:
+        _record(folder, lock, "failed", f"its process could not be started: {problem.strerror}", None, started)
+        return 0
+    limit = _time_limit(folder)
+    ending = _watch(worker, wake, started, limit)
+    reasons = {
+        "cancelled": "it was cancelled",
+        "timed-out": f"it was stopped at its time limit of {limit or 0:g} seconds",
+    }
+    status, reason = _verdict(folder, worker.returncode, memory_kills() > kills_before)
+    if ending and status != "passed":
+        status, reason = ending, reasons[ending]
+    _record(folder, lock, status, reason, worker.returncode, started)
+    return 0
+
+
+def _talk_to(log: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    everything = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    for source, target in ((nothing, 0), (everything, 1), (everything, 2)):
+        os.dup2(source, target)
+
+
+def _wake_on_signals() -> int:
+    """A descriptor that gives the number of each signal that comes, the one at the worker's end included."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: None)
+    return reader
+
+
+def _time_limit(folder: Path) -> float | None:
+    from zoowizard.jobs.folder import read_spec
+
+    try:
+        return read_spec(folder).time_limit_s
+    except ZoowizardError:  # the worker reads it too, and says what is wrong
+        return None
+
+
+def _watch(worker: subprocess.Popen[bytes], wake: int, started: float, limit: float | None) -> str:
+    """Wait for the worker's end; gives why we ended it: `cancelled`, `timed-out` or nothing. Its group is gone."""
+    ending, act_at = "", None if limit is None else started + limit
+    while worker.poll() is None:
+        timeout = None if act_at is None else max(0.0, act_at - time.monotonic())
+        select.select([wake], [], [], timeout)
+        heard = _heard(wake)
+        if worker.poll() is not None:
+            break
+        late = act_at is not None and time.monotonic() >= act_at
+        if ending and late:
+            signal_group(worker.pid, signal.SIGKILL)
+            act_at = None
+        elif not ending and (late or heard & {signal.SIGTERM, signal.SIGINT}):
+            ending = "timed-out" if late else "cancelled"
+            signal_group(worker.pid, signal.SIGTERM)
+            act_at = time.monotonic() + GRACE_S
+    signal_group(worker.pid, signal.SIGKILL)
+    return ending
+
+
+def _heard(wake: int) -> set[int]:
+    try:
+        return set(os.read(wake, 4096))
+    except BlockingIOError:
+        return set()
+
+
+def _verdict(folder: Path, code: int, memory_ran_out: bool) -> tuple[str, str]:
+    """The job's status, and in one sentence why: from the worker's last word and its exit code."""
+    from zoowizard.jobs.folder import OUTCOME
+
+    word = _last_word(folder / OUTCOME)
+    if word is not None:
+        return word.status, word.reason
+    if code == NO_LAST_WORD:
+        return "failed", "the disk is full, or cannot be written: free some space and try again"
+    if code == -signal.SIGKILL:
+        return "died", (
+            "it ran out of memory, so the system killed it"
+            if memory_ran_out
+            else "it was killed (SIGKILL), most often because the memory ran out"
+        )
+    if code < 0:
+        return "died", f"it crashed: {(signal.strsignal(-code) or 'signal').lower()} ({_name(-code)}); see the log"
+    if code == STOPPED:
+        return "died", "it was told to stop (SIGTERM) from outside"
+    if code == 0:
+        return "died", "it ended without leaving a result; the log may say why"
+    return "failed", f"it ended with exit code {code} and did not say why; the log may"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_word(path: Path) -> "Result | None":
+    from zoowizard.jobs.folder import read_result
+
+    try:
+        return read_result(path)
+    except ZoowizardError:
+        return None
+
+
+def _record(folder: Path, lock: int, status: str, reason: str, code: int | None, started: float) -> None:
+    """Write down how the job ended: `result.json`, then the event, so that whoever sees the event finds the result."""
+    from datetime import UTC, datetime
+
+    from zoowizard.atomic import write_json
+    from zoowizard.jobs.events import Ended, to_line
+    from zoowizard.jobs.folder import EVENTS, OUTCOME, RESULT
+
+    word = _last_word(folder / OUTCOME)
+    result = {
+        "status": status,
+        "reason": reason,
+        "exit_code": code,
+        "seconds": round(time.monotonic() - started, 3),
+        "ended": datetime.now(UTC).isoformat(),
+    }
+    try:
+        write_json(folder / RESULT, {**result, "outcome": word.outcome if word else None})
+    except ZoowizardError:
+        text = json.dumps({**result, "reason": reason[:500]})
+        os.pwrite(lock, text.encode().ljust(ROOM), 0)
+    with contextlib.suppress(OSError):
+        events = os.open(folder / EVENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(events).st_size
+        torn = size > 0 and os.pread(events, 1, size - 1) != b"\n"
+        os.write(events, (b"\n" if torn else b"") + to_line(Ended(status, reason)).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).absolute()))

@@ -1,0 +1,335 @@
+"""The model card: the README.md of a package, after the model-card headings of the zoo.
+
+The headings are those of bioimageio.spec's card (`bioimageio/spec/_hf_card.py`, version 0.5.12), which follow
+https://huggingface.co/docs/hub/en/model-card-annotated; the zoo's check of the documentation asks for a heading that
+holds the word Validation.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
+from zoowizard.packaging.matching import Parity
+from zoowizard.packaging.report import FormatReport, parity_sentence, ratio
+
+
+@dataclass(frozen=True)
+class TensorNote:
+    """One input or output tensor: its id, its axes with what their sizes may be, its data type, what it holds."""
+
+    id: str
+    axes: Mapping[str, str]
+    data_type: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was measured, for the Validation section.
+
+    `framework` is the native framework with its version; `curves` is the file name, beside the card, of the picture
+    of the training curves; `notes` are sentences about what the measurements do not show.
+    """
+
+    framework: str = "the native framework"
+    parity: Parity | None = None
+    formats: Sequence[FormatReport] = ()
+    curves: str | None = None
+    notes: Sequence[str] = ()
+
+
+Values = Mapping[str, Any]
+Section = tuple[str, Sequence[str]]
+"""A heading and what stands under it; parts that are empty, and sections without parts, are left out."""
+
+
+def model_card(
+    values: Values,
+    validation: Validation,
+    inputs: Sequence[TensorNote] = (),
+    outputs: Sequence[TensorNote] = (),
+) -> str:
+    """Give the model card as Markdown from a draft's bare values by name, what was measured, and the tensors.
+
+    Only the names that this module asks for are read, so that nothing else in a draft can reach a package; a name
+    without a value leaves its line out. All texts are escaped: they can neither add headings, links, pictures or
+    HTML, nor break a table.
+    """
+    title = [f"# {text(values.get('name')) or 'Model'}", paragraphs(values.get("description"))]
+    sections: list[Section] = [
+        ("# Model Details", []),
+        ("## Model Description", [_model_description(values)]),
+        ("## Model Sources", [bullets([("Repository", link(values.get("git_repo")))])]),
+        ("# Uses", []),
+        ("## Direct Use", [paragraphs(values.get("intended_use"))]),
+        ("## Images that it expects", [bullets(_expected_images(values))]),
+        ("# Bias, Risks, and Limitations", [paragraphs(values.get("limitations")), RECOMMENDATION]),
+        ("# How to Get Started with the Model", [_snippet(inputs, outputs), OTHER_SOFTWARE]),
+        ("# Training Details", []),
+        ("## Training Data", [bullets(_training_data(values))]),
+        ("## Training Procedure", [table(("Setting", "Value"), _training_procedure(values))]),
+        ("# Validation", [paragraphs(values.get("validation"))]),
+        ("## Metrics of the training run", [_metrics(values), _curves(validation.curves)]),
+        ("## Agreement with the native framework", [_parity(validation)]),
+        ("## Reproducibility", [_reproducibility(validation.formats)]),
+        ("## On images of your own", [HOW_TO_VALIDATE]),
+        ("## Notes", ["\n".join(f"- {text(note)}" for note in validation.notes)]),
+        ("# Technical Specifications", []),
+        ("## Model Architecture and Objective", [bullets(_architecture(values))]),
+        ("## Inputs", [_tensors(inputs)]),
+        ("## Outputs", [_tensors(outputs)]),
+        ("# Licence", [_licence(values.get("license"))]),
+        ("# Citation", ["\n".join(f"- {one}" for one in _citations(values.get("citations")))]),
+    ]
+    return "\n\n".join(part for part in (*title, *_filled(sections)) if part) + "\n"
+
+
+RECOMMENDATION: Final = (
+    "Check the results on annotated images of your own before relying on them. The model is not meant for diagnosis."
+)
+HOW_TO_VALIDATE: Final = (
+    "Annotate a few images that the training has not seen, run the package on them, and compare its instances with "
+    "the annotation: precision, recall and F1 at an IoU of 0.5, average precision over 0.5 to 0.95."
+)
+OTHER_SOFTWARE: Final = (
+    "deepImageJ in Fiji and ilastik open packages of the zoo, too, as far as they know the package's weight formats."
+)
+
+
+def _filled(sections: Sequence[Section]) -> list[str]:
+    """The sections as blocks, without empty ones; a main heading stays where a part of it does."""
+    kept: list[str] = []
+    for heading, parts in reversed(sections):
+        content = [part for part in parts if part]
+        has_parts = heading.startswith("# ") and kept[:1] != [] and kept[0].startswith("## ")
+        if content or has_parts:
+            kept[:0] = [heading, *content]
+    return kept
+
+
+def _model_description(values: Values) -> str:
+    people = "; ".join(_person(person) for person in _mappings(values.get("authors")))
+    trained_by = values.get("trained_by")
+    return bullets(
+        [
+            ("Model version", text(values.get("version"))),
+            ("Developed by", people),
+            ("Trained by", text(trained_by) if isinstance(trained_by, str) else ""),
+            ("Maintained by", "; ".join(_person(person) for person in _mappings(values.get("maintainers")))),
+            ("Model type", text(values.get("architecture"))),
+            ("Modality", text(values.get("modality"))),
+            ("Classes", ", ".join(text(name) for name in _list(values.get("classes")))),
+            ("Licence", _licence(values.get("license"))),
+            ("Finetuned from model", text(_file_name(values.get("base_weights")))),
+        ]
+    )
+
+
+def _expected_images(values: Values) -> list[tuple[str, str]]:
+    size = number(values.get("image_size"))
+    return [
+        ("Pixel size", text(values.get("pixel_size"))),
+        ("Bit depth of the training images", number(values.get("bit_depth"))),
+        ("Colour", text(values.get("colour"))),
+        ("Image size during training", f"{size} x {size} pixels" if size else ""),
+    ]
+
+
+def _training_data(values: Values) -> list[tuple[str, str]]:
+    source = values.get("training_data_source")
+    return [
+        ("Name", text(values.get("training_data_name"))),
+        ("Source", link(source) or ("" if _is_local_path(source) else text(source))),
+        ("Licence", _licence(values.get("training_data_license"))),
+        ("Dataset in the BioImage Model Zoo", text(values.get("training_data_id"))),
+    ]
+
+
+def _training_procedure(values: Values) -> list[tuple[str, str]]:
+    size, asked = number(values.get("image_size")), number(values.get("image_size_asked"))
+    rows = [
+        (
+            "Framework",
+            f"ultralytics {text(values['ultralytics_version'])}" if values.get("ultralytics_version") else "",
+        ),
+        ("Starting weights", text(_file_name(values.get("base_weights")))),
+        ("Image size (pixels)", f"{size} (asked for: {asked})" if asked and asked != size else size),
+        ("Epochs planned", number(values.get("epochs"))),
+        ("Epochs done", number(values.get("epochs_done"))),
+        ("Best epoch", number(values.get("best_epoch"))),
+        ("Batch size", number(values.get("batch"))),
+        ("Optimizer", text(values.get("optimizer"))),
+        ("Initial learning rate", number(values.get("learning_rate"))),
+        ("Augmentation", _augmentation(values.get("augmentation"))),
+        ("Seed", number(values.get("seed"))),
+        ("Trained on", text(values.get("trained_on"))),
+        ("Training time", _duration(values.get("training_seconds"))),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _architecture(values: Values) -> list[tuple[str, str]]:
+    parameters = values.get("parameters")
+    return [
+        ("Architecture", text(values.get("architecture"))),
+        ("Parameters", f"{parameters:,}" if isinstance(parameters, int) else ""),
+        ("Input channels of the network", number(values.get("input_channels"))),
+        ("Confidence threshold", number(values.get("confidence"))),
+        ("Overlap (IoU) from which the weaker of two detections is dropped", number(values.get("overlap_iou"))),
+        ("Objects in an image at most", number(values.get("max_objects"))),
+    ]
+
+
+def _metrics(values: Values) -> str:
+    """The metrics as a table; metrics of several kinds (boxes, masks) get a column each."""
+    metrics = values.get("metrics")
+    if not isinstance(metrics, Mapping):
+        return ""
+    kinds = {name: one for name, one in metrics.items() if isinstance(one, Mapping)}
+    plain = [(text(name), number(value)) for name, value in metrics.items() if number(value)]
+    names = list(dict.fromkeys(name for one in kinds.values() for name, value in one.items() if number(value)))
+    rows = [(text(name), *(number(one.get(name)) or "not recorded" for one in kinds.values())) for name in names]
+    tables = [
+        table(("Metric", "Value"), plain),
+        table(("Metric", *(text(kind) for kind in kinds)), rows),
+    ]
+    shown = "\n\n".join(table for table in tables if table)
+    epoch = number(values.get("best_epoch"))
+    when = f", at the best epoch ({epoch})" if epoch else ""
+    return f"As the run itself recorded them on its validation images{when}.\n\n{shown}" if shown else ""
+
+
+def _curves(file_name: str | None) -> str:
+    if not file_name:
+        return ""
+    safe = re.sub(r"[^\w.-]", "", _file_name(file_name) or "")
+    return f"![Losses and metrics over the epochs of the training run]({safe})"
+
+
+def _parity(validation: Validation) -> str:
+    if validation.parity is None:
+        return ""
+    rows = [
+        (
+            str(place),
+            "none" if one["mean_iou"] is None else ratio(one["mean_iou"]),
+            ratio(one["identical_pixels"]),
+            str(one["n_true"]),
+            str(one["n_pred"]),
+        )
+        for place, one in enumerate(validation.parity["per_image"], start=1)
+    ]
+    header = ("Image", "Mean IoU", "Identical pixels", "Instances, native", "Instances, package")
+    return (
+        f"The package, run with bioimageio.core, against {text(validation.framework)}. "
+        f"{parity_sentence(validation.parity)}\n\n{table(header, rows)}"
+    )
+
+
+def _reproducibility(formats: Sequence[FormatReport]) -> str:
+    """What the tests said, format by format; a column stays out where nothing is known for it."""
+    columns: dict[str, list[str]] = {
+        "Weights": [text(one.weight_format) for one in formats],
+        "Tests": [one.status for one in formats],
+        "Largest difference": [f"{one.drift.max_abs:.3g}" if one.drift else "" for one in formats],
+        "Mismatched elements per million": [
+            f"{one.drift.mismatched_per_million:.4g}" if one.drift else "" for one in formats
+        ],
+        "Image sizes": [", ".join(" x ".join(map(str, size)) for size in one.sizes) for one in formats],
+        "Batch sizes": [", ".join(map(str, one.batches)) for one in formats],
+    }
+    known = {name: column for name, column in columns.items() if any(column)}
+    rows = [[cell or "not measured" for cell in row] for row in zip(*known.values(), strict=True)]
+    return table(list(known), rows)
+
+
+def _tensors(tensors: Sequence[TensorNote]) -> str:
+    rows = [
+        (
+            f"`{_identifier(one.id)}`",
+            "; ".join(f"{text(axis)}: {text(size)}" for axis, size in one.axes.items()),
+            text(one.data_type),
+            text(one.meaning),
+        )
+        for one in tensors
+    ]
+    return table(("Tensor", "Axes and their sizes", "Data type", "What it holds"), rows)
+
+
+def _snippet(inputs: Sequence[TensorNote], outputs: Sequence[TensorNote]) -> str:
+    if not inputs or not outputs:
+        return ""
+    members = ", ".join(f'"{_identifier(one.id)}": "image.tif"' for one in inputs)
+    lines = [
+        "from bioimageio.core import predict",
+        "",
+        f'sample = predict(model="package.zip", inputs={{{members}}})',
+        *(f'{_identifier(one.id)} = sample.members["{_identifier(one.id)}"].data.to_numpy()' for one in outputs),
+    ]
+    return "\n".join(
+        ["With [bioimageio.core](https://pypi.org/project/bioimageio.core/):", "", "```python", *lines, "```"]
+    )
+
+
+def _citations(citations: Any) -> Iterable[str]:
+    for citation in _mappings(citations):
+        doi = citation.get("doi")
+        found = isinstance(doi, str) and re.fullmatch(r"10\.\d{4,9}/[^\s<>]+", doi)
+        where = f"<https://doi.org/{doi}>" if found else link(citation.get("url"))
+        if line := " ".join(part for part in (text(citation.get("text")), where) if part):
+            yield line
+
+
+def _person(person: Mapping[str, Any]) -> str:
+    orcid, user = person.get("orcid"), person.get("github_user")
+    parts = [text(person.get("name")), text(person.get("affiliation"))]
+    if isinstance(orcid, str) and re.fullmatch(r"(\d{4}-){3}\d{3}[\dX]", orcid):
+        parts.append(f"<https://orcid.org/{orcid}>")
+    if isinstance(user, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}", user):
+        parts.append(f"<https://github.com/{user}>")
+    return ", ".join(part for part in parts if part)
+
+
+def _licence(licence: Any) -> str:
+    if isinstance(licence, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
+        return f"[{licence}](https://spdx.org/licenses/{licence}.html)"
+    return text(licence)
+
+
+def _augmentation(augmentation: Any) -> str:
+    if not isinstance(augmentation, Mapping):
+        return ""
+    shown = {
+        name: number(value) or (text(value) if not _is_local_path(value) else "")
+        for name, value in augmentation.items()
+    }
+    return ", ".join(f"{text(name)} {value}" for name, value in shown.items() if value)
+
+
+def _duration(seconds: Any) -> str:
+    if not number(seconds) or seconds < 60:
+        return f"{number(round(seconds))} s" if number(seconds) else ""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def _file_name(value: Any) -> str | None:
+    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else None
+
+
+def _is_local_path(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.match(r"\s*([/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)", value))
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in _list(value) if isinstance(one, Mapping)]
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []

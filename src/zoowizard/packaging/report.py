@@ -1,0 +1,215 @@
+"""The report: what the tests said of a package, weight format by weight format, for people and for programs."""
+
+import math
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from zoowizard.atomic import write_json, write_text
+from zoowizard.packaging.matching import Parity
+
+Status = Literal["passed", "failed"]
+WIDTH: Final = 100
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a weight format's output is from the package's test output.
+
+    `max_abs` in the output's own unit, `mismatched_per_million` the elements beyond the tolerances.
+    """
+
+    max_abs: float
+    mismatched_per_million: float
+
+
+@dataclass(frozen=True)
+class FormatReport:
+    """The tests of one weight format: batch sizes, image sizes (y, x) tested, seconds, plain sentences."""
+
+    weight_format: str
+    status: Status
+    batches: tuple[int, ...] = ()
+    sizes: tuple[tuple[int, ...], ...] = ()
+    drift: Drift | None = None
+    seconds: float = 0.0
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What the package allows: |difference| <= absolute + relative * |expected|, but for some elements."""
+
+    relative: float
+    absolute: float
+    mismatched_elements_per_million: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the tests said of one package. `created` is a UTC time as ISO 8601; `steps` are (name, seconds)."""
+
+    package: str
+    created: str
+    formats: tuple[FormatReport, ...]
+    parity: Parity | None = None
+    tolerances: Tolerances | None = None
+    steps: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """`passed` only where there is a weight format and every one of them passed."""
+        return "passed" if self.formats and all(one.status == "passed" for one in self.formats) else "failed"
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values; a number that is not finite becomes null."""
+    plain = asdict(report)
+    head = {"package": plain.pop("package"), "status": report.status}
+    plain["steps"] = [{"name": name, "seconds": seconds} for name, seconds in report.steps]
+    answer: dict[str, Any] = _json({**head, **plain})
+    return answer
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown that reads well in a terminal, too: lines of at most 100 characters."""
+    parts = [
+        "# Test report",
+        f"{one_line(report.package)}: **{report.status}**, {one_line(report.created)}",
+        "\n".join(f"- {one_line(note)}" for note in report.notes),
+        "## Weight formats",
+        _formats_table(report.formats) if report.formats else "No weight format was tested.",
+        *(_details(one) for one in report.formats),
+    ]
+    if report.tolerances is not None:
+        allowed = report.tolerances
+        parts.append(
+            f"Tolerances: relative {allowed.relative:g}, absolute {allowed.absolute:g}, "
+            f"{allowed.mismatched_elements_per_million:g} mismatched elements per million."
+        )
+    if report.parity is not None:
+        parts += ["## Parity with the native framework", parity_sentence(report.parity), _parity_table(report.parity)]
+    if report.steps:
+        parts += ["## Steps", _table(("step", "seconds"), [(name, f"{seconds:.1f}") for name, seconds in report.steps])]
+    if report.environment:
+        parts += ["## Environment", _table(("software", "version"), list(report.environment.items()))]
+    wrapped = (
+        part if part.startswith("|") else "\n".join(_wrapped(line) for line in part.splitlines()) for part in parts
+    )
+    return "\n\n".join(part for part in wrapped if part) + "\n"
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Save report.json and report.md in `folder` and give their paths. Raises ZoowizardError where that fails."""
+    as_json, as_markdown = folder / "report.json", folder / "report.md"
+    write_json(as_json, to_json(report))
+    write_text(as_markdown, to_markdown(report))
+    return as_json, as_markdown
+
+
+def parity_sentence(parity: Parity) -> str:
+    """Say in words how far the package agrees with the native framework."""
+    pixels = f"{percent(parity['identical_pixels'])} of the pixels are identical"
+    images = f"{parity['images']} image" + ("s" if parity["images"] != 1 else "")
+    if parity["mean_iou"] is None:
+        return f"On {images}, neither found an instance; {pixels}."
+    alone = sum(one["n_true"] + one["n_pred"] - 2 * one["n_matched"] for one in parity["per_image"])
+    if alone == 0:
+        matching = "every instance has its match"
+    else:
+        matching = "1 instance has no match" if alone == 1 else f"{alone} instances have no match"
+    return f"On {images}, the mean IoU of matched instances is {ratio(parity['mean_iou'])}, {matching}, and {pixels}."
+
+
+def ratio(value: float) -> str:
+    """Write a number between 0 and 1 with four digits, never rounded up to 1."""
+    return "1" if value == 1 else f"{min(math.floor(value * 1e4) / 1e4, 0.9999):.4f}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with three digits, never rounded up to 100 %."""
+    return "100 %" if share == 1 else f"{min(math.floor(share * 1e5) / 1e3, 99.999):.3f} %"
+
+
+def one_line(text: object) -> str:
+    """`text` on one line, without control characters and without those that turn the direction of writing."""
+    spaced = " ".join(str(text).split())
+    return "".join(one for one in spaced if unicodedata.category(one) not in ("Cc", "Cs") and one not in _TURNS)
+
+
+_TURNS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _formats_table(formats: Sequence[FormatReport]) -> str:
+    rows = [
+        (
+            one.weight_format,
+            one.status,
+            f"{one.drift.max_abs:.3g}" if one.drift else "not measured",
+            f"{one.drift.mismatched_per_million:.4g}" if one.drift else "not measured",
+            f"{one.seconds:.1f}",
+        )
+        for one in formats
+    ]
+    return _table(("weights", "result", "largest difference", "mismatched per million", "seconds"), rows)
+
+
+def _details(one: FormatReport) -> str:
+    lines = []
+    if one.sizes:
+        lines.append(f"- image sizes tested: {', '.join(' x '.join(map(str, size)) for size in one.sizes)}")
+    if one.batches:
+        lines.append(f"- batch sizes tested: {', '.join(map(str, one.batches))}")
+    lines += [f"- error: {one_line(error)}" for error in one.errors]
+    lines += [f"- warning: {one_line(warning)}" for warning in one.warnings]
+    return "\n".join([f"### {one_line(one.weight_format)}", *lines]) if lines else ""
+
+
+def _parity_table(parity: Parity) -> str:
+    rows = [
+        (
+            str(number),
+            "none" if one["mean_iou"] is None else ratio(one["mean_iou"]),
+            percent(one["identical_pixels"]),
+            str(one["n_true"]),
+            str(one["n_pred"]),
+            str(one["n_matched"]),
+        )
+        for number, one in enumerate(parity["per_image"], start=1)
+    ]
+    return _table(("image", "mean IoU", "identical pixels", "native instances", "package instances", "matched"), rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns; what does not fit is cut, so that a terminal need not wrap it."""
+    room = (WIDTH - 1) // len(header) - 3
+    cells = [[_cell(cell, max(room, len(title))) for cell, title in zip(row, header, strict=True)] for row in rows]
+    widths = [max(len(row[place]) for row in [list(header), *cells]) for place in range(len(header))]
+    lines = [list(header), ["-" * width for width in widths], *cells]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
+
+
+def _cell(text: str, room: int) -> str:
+    plain = one_line(text).replace("|", "/")
+    return plain if len(plain) <= room else plain[: room - 1] + "…"
+
+
+def _wrapped(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(one_line(line), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _json(item) for name, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,94 @@
+"""A job of the kind `test`: the zoo's own tests of any package, each weight format in a clean process of its own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.steps import Steps
+from zoowizard.packaging import clean
+from zoowizard.packaging.report import FormatReport, Report, write
+
+
+def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
+    """Test one package. `work`: package (zip or description file), output (a folder for the report).
+
+    Gives the path of the report and the status. Raises ZoowizardError where the package cannot be read.
+    """
+    package, output = Path(work["package"]), Path(work["output"] or folder)
+    clean.warm_up(folder / "bioimageio-cache")
+    with steps.step("read"):
+        try:
+            formats = clean.in_clean_process(clean.weight_formats, package).result()
+        except BrokenProcessPool as problem:
+            raise ZoowizardError(f"{package.name}: reading it ended the process; is it damaged?") from problem
+        except Exception as problem:
+            raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_first_line(problem)}") from problem
+    reports, environment = run_tests(package, formats, steps)
+    report = Report(
+        package=package.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        formats=tuple(reports),
+        steps=tuple(steps.finished),
+        environment=environment,
+    )
+    as_json, _ = write(report, output)
+    if report.status != "passed":
+        failed = "; ".join(error for one in reports for error in one.errors)
+        raise ZoowizardError(
+            f"{package.name}: its tests failed ({as_json.with_suffix('.md')} has the details): {failed}"
+        )
+    return {"report": str(as_json), "status": report.status, "package": str(package)}
+
+
+def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list[FormatReport], dict[str, str]]:
+    """Test every weight format, side by side; gives a report a format and the versions of what was used."""
+    pending = {name: clean.in_clean_process(clean.test_format, package, name) for name in formats}
+    reports: list[FormatReport] = []
+    environment: dict[str, str] = {}
+    for name, job in pending.items():
+        with steps.step(f"test {name}") as step:
+            try:
+                said = job.result()
+            except BrokenProcessPool:
+                reports.append(
+                    FormatReport(
+                        name,
+                        "failed",
+                        errors=(
+                            f"{name}: the test ended without a word, "
+                            "which is what happens when memory runs out; the log has the details",
+                        ),
+                    )
+                )
+                continue
+            environment |= said["environment"]
+            reports.append(format_report(name, said))
+            step.note = reports[-1].status
+    return reports, environment
+
+
+def format_report(name: str, said: Mapping[str, Any]) -> FormatReport:
+    """What a clean process said of one format, as a report."""
+    errors = list(said["errors"])
+    errors += [
+        f"{name}: {framework} was loaded during the test, so it proves nothing" for framework in said["frameworks"]
+    ]
+    if said["status"] != "passed" and not errors:
+        errors.append(f"{name}: the library did not call it passed; the log has the details")
+    batches = sorted({int(number) for check in said["checks"] for number in re.findall(r"batch_size: (\d+)", check)})
+    return FormatReport(
+        weight_format=name,
+        status="failed" if errors else "passed",
+        batches=tuple(batches),
+        seconds=said["seconds"],
+        errors=tuple(errors),
+        warnings=tuple(said["warnings"]),
+    )
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -1,0 +1,52 @@
+"""A job's events as lines for a person, on standard error: standard output stays free for the command's answer."""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted
+from zoowizard.jobs.state import Job, follow, read_job
+
+
+def watch(folder: Path) -> Job:
+    """Show a job's events until it has ended; gives the job as it then is.
+
+    On a terminal the step that is under way rewrites its own line; elsewhere each step is one line when it is done.
+    """
+    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    for _, _, event in follow(folder):
+        for line in _lines(event, live):
+            print(line, end="", file=sys.stderr, flush=True)
+    job = read_job(folder)
+    if job.state != "passed":
+        print(f"x {printable(job.reason or job.state)}", file=sys.stderr)
+    return job
+
+
+def _lines(event: Event, live: bool) -> Iterator[str]:
+    match event:
+        case StepStarted(step):
+            if live:
+                yield f"\r\x1b[K  {printable(step)} ..."
+        case Progress(step, fraction, note):
+            if live:
+                yield f"\r\x1b[K  {printable(step)} {fraction:4.0%}  {printable(note)[:50]}"
+        case StepDone(step, seconds, note):
+            start = "\r\x1b[K" if live else ""
+            yield f"{start}+ {printable(step):<20}{seconds:7.1f} s  {printable(note)}\n"
+        case StepFailed(step, seconds, _):
+            start = "\r\x1b[K" if live else ""
+            yield f"{start}x {printable(step):<20}{seconds:7.1f} s\n"
+        case Note(level, text):
+            start = "\r\x1b[K" if live else ""
+            yield f"{start}{'!' if level == 'warning' else '.'} {printable(text)}\n"
+        case Ended():
+            if live:
+                yield "\r\x1b[K"
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: a name in a file must not steer the terminal."""
+    return "".join(letter for letter in text if unicodedata.category(letter)[0] != "C" or letter == " ")

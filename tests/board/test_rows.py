@@ -1,0 +1,118 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from zoowizard.board.rows import COLUMNS, fold
+from zoowizard.drafts.draft import CHECKPOINT, Draft, Value, with_found, with_given
+from zoowizard.drafts.questions import FIELDS
+from zoowizard.jobs import state
+
+READ = with_found(
+    Draft("nuclei-run", "yolo", Path("best.pt"), "2026-01-01T00:00:00+00:00"), {"epochs": Value(3, CHECKPOINT)}
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    state: str
+    kind: str = "build"
+    reason: str = ""
+    outcome: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    confirmed: bool
+
+
+PASSED = Job(
+    "passed", outcome={"status": "passed", "parity": {"images": 4, "mean_iou": 0.9996, "identical_pixels": 0.99996}}
+)
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Draft:
+    imageio.imwrite(tmp_path / "nuclei.png", np.indices((64, 64)).sum(axis=0).astype(np.uint8))
+    examples = {field.name: field.parse(field.example) for field in FIELDS if field.kind != "path"}
+    return with_given(READ, {**examples, "test_image": str(tmp_path / "nuclei.png")})
+
+
+def test_a_draft_that_was_only_read() -> None:
+    row = fold(READ, FIELDS, [])
+    assert (row.model_name, row.status, row.metadata_complete, row.exported, row.uploaded) == (
+        "nuclei-run",
+        "Not Started",
+        "No",
+        "No",
+        "No",
+    )
+    assert row.notes.startswith("missing: name, description")
+
+
+def test_from_answers_to_a_tested_package(full: Draft) -> None:
+    row = fold(full, FIELDS, [])
+    assert row.model_name == "Nuclei segmentation in fluorescence images (YOLO11n)"
+    assert (row.category, row.status, row.metadata_complete) == ("Participant Models", "In Progress", "Yes")
+    assert (row.exported, row.notes) == ("No", "")
+    tested = fold(full, FIELDS, [PASSED])
+    assert (tested.status, tested.exported, tested.uploaded) == ("Tested", "Yes", "No")
+    assert tested.notes == "parity: IoU 1.000, 99.99 % of pixels identical"
+
+
+def test_only_the_newest_build_counts(full: Draft) -> None:
+    failed = Job("failed", reason="the test image\nis 16-bit " + "x" * 200)
+    row = fold(full, FIELDS, [failed, PASSED])
+    assert (row.status, row.exported) == ("Failed", "No")
+    assert row.notes.startswith("the test image is 16-bit") and len(row.notes) <= 100 and row.notes.endswith("…")
+    assert fold(full, FIELDS, [PASSED, failed]).exported == "Yes"
+    assert fold(full, FIELDS, [Job("cancelled"), PASSED]).exported == "Yes"
+    assert fold(full, FIELDS, [Job("failed", kind="test"), PASSED]).exported == "Yes"
+    assert fold(full, FIELDS, [Job("died"), PASSED]).notes == "the build died"
+
+
+def test_a_running_build_is_testing_and_the_package_before_it_stays(full: Draft) -> None:
+    assert fold(full, FIELDS, [Job("running")]).status == "Testing"
+    again = fold(full, FIELDS, [Job("starting"), PASSED])
+    assert (again.status, again.exported) == ("Testing", "Yes")
+
+
+def test_a_job_that_ended_well_with_a_package_that_failed_its_tests_is_no_export(full: Draft) -> None:
+    row = fold(full, FIELDS, [Job("passed", reason="onnx differs", outcome={"status": "failed"})])
+    assert (row.status, row.exported, row.notes) == ("Failed", "No", "onnx differs")
+
+
+def test_a_wrong_answer_makes_metadata_incomplete(full: Draft) -> None:
+    row = fold(with_given(full, {"citations": [{"text": "a paper"}]}), FIELDS, [])
+    assert row.metadata_complete == "No"
+    assert row.notes.startswith("citations: citation 1 has neither doi nor url")
+
+
+def test_uploaded_is_what_a_receipt_says(full: Draft) -> None:
+    assert fold(full, FIELDS, [PASSED], [Receipt(False)]).uploaded == "No"
+    row = fold(full, FIELDS, [PASSED], [Receipt(False), Receipt(True)])
+    assert (row.status, row.uploaded) == ("Uploaded", "Yes")
+
+
+def test_the_jobs_of_the_workspace_are_understood(full: Draft) -> None:
+    job = state.Job("20260101-000000-abcd", "build", full.id, "timed-out", Path("job"), "it took longer than 60 s")
+    row = fold(full, FIELDS, [job])
+    assert (row.status, row.notes) == ("Failed", "it took longer than 60 s")
+
+
+def test_parity_without_objects_and_odd_outcomes(full: Draft) -> None:
+    parity = {"images": 1, "mean_iou": None, "identical_pixels": 1.0}
+    assert fold(full, FIELDS, [Job("passed", outcome={"parity": parity})]).notes == "parity: 100 % of pixels identical"
+    assert fold(full, FIELDS, [Job("passed", outcome={"parity": "?"})]).notes == ""
+    assert fold(with_given(READ, {"name": 5}), FIELDS, []).model_name == "nuclei-run"
+
+
+def test_the_columns_are_those_of_the_events_document() -> None:
+    document = Path(__file__).parents[2] / "assets" / "uploathon.md"
+    header = next(line for line in document.read_text(encoding="utf-8").splitlines() if line.startswith("| Model Name"))
+    assert tuple(cell.strip() for cell in header.strip("|").split("|")) == COLUMNS
+    assert tuple(fold(READ, FIELDS, []).by_column()) == COLUMNS

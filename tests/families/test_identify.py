@@ -1,0 +1,168 @@
+"""A file, a run folder, or a tree with many of each."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from zoowizard.errors import WrongUse
+from zoowizard.families import registry
+from zoowizard.families.identify import identify, to_json
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Read permissions mean nothing to root: be somebody else for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_a_tree_gives_one_answer_a_run(run_folder: Path, tmp_path: Path, saved: Callable[..., Path]) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(run_folder, tree / "a" / "train [1]")
+    shutil.copy(run_folder / "weights" / "best.pt", tree / "a" / "train [1]" / "weights" / "epoch10.pt")
+    (tree / "b" / "train").mkdir(parents=True)
+    shutil.copy(run_folder / "args.yaml", tree / "b" / "train")
+    (tree / "c").mkdir()
+    shutil.copy(saved(name="核.pt"), tree / "c")
+    for hidden in (".git", "node_modules", ".venv"):
+        shutil.copytree(run_folder, tree / hidden / "train")
+    (tree / "notes.txt").write_text("nothing")
+    (tree / "c" / "picture.pt").write_bytes(b"\x89PNG")
+    (tree / "c" / "loop").symlink_to(tree, target_is_directory=True)
+    (tree / "itself").symlink_to("itself")
+    found = [(str(one.path.relative_to(tree)), one.family, one.refused) for one in identify(tree)]
+    names = [name for name, family, refused in found if family == "yolo" and refused is None]
+    assert names == ["a/train [1]", "b/train", "c/核.pt"]
+    assert [name for name, family, _ in found if family is None] == ["c/picture.pt"]
+    assert any("epoch10.pt" in sentence for sentence in identify(tree)[0].evidence)
+
+
+def test_a_folder_with_another_s_checkpoint(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": {"a": torch.zeros(2)}}, tmp_path / "other.pth")
+    for asked in (tmp_path, tmp_path / "other.pth"):
+        [found] = identify(asked)
+        assert found.family is None
+        assert found.refused is None
+        assert "state_dict" in found.evidence[0]
+
+
+def test_an_unsafe_file_is_refused_in_a_tree_and_by_name(tmp_path: Path) -> None:
+    import torch
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'canary'}",)
+
+    torch.save(Evil(), tmp_path / "net.ckpt")
+    for asked in (tmp_path, tmp_path / "net.ckpt"):
+        [found] = identify(asked)
+        assert found.unsafe
+        assert found.refused is not None
+        assert "posix.system" in found.refused
+    assert not (tmp_path / "canary").exists()
+
+
+def test_each_bad_input_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    told = {
+        "empty.pt": "empty.pt is empty (0 bytes); copy it again from where it was trained.",
+        "text.pt": "text.pt is no torch checkpoint (neither a zip nor a pickle, and torch writes one of the two).",
+        "folder": f"{tmp_path}/folder holds no checkpoint and no run folder of a family that zoowizard knows.",
+        "loop": "loop cannot be opened: Too many levels of symbolic links.",
+        "pipe": "pipe is no regular file but a pipe, a device or a socket.",
+    }
+    for name, sentence in told.items():
+        [found] = identify(tmp_path / name)
+        assert found.refused == sentence
+        assert not found.unsafe
+    for nothing in (tmp_path / "none", tmp_path / "text.pt" / "below", Path("a\0b")):
+        with pytest.raises(WrongUse, match="does not exist"):
+            identify(nothing)
+    assert identify(Path("/dev/null"))[0].refused
+
+
+def test_without_permission_to_read(open_folder: Path, made_once: Path) -> None:
+    for name in ("closed", "open"):
+        (open_folder / name).mkdir()
+        shutil.copy(made_once / "weights" / "best.pt", open_folder / name / "best.pt")
+    (open_folder / "open" / "best.pt").chmod(0)
+    (open_folder / "closed").chmod(0)
+    with somebody_else():
+        [file] = identify(open_folder / "open" / "best.pt")
+        [below] = identify(open_folder / "closed" / "best.pt")
+        tree = {one.path.name: one.refused or "" for one in identify(open_folder)}
+    (open_folder / "closed").chmod(0o755)
+    assert file.refused == "best.pt may not be read by you: ask its owner for read permission."
+    assert "cannot be reached: Permission denied" in (below.refused or "")
+    assert "Permission denied" in tree["closed"]
+    assert "may not be read by you" in tree["best.pt"]
+
+
+def test_the_shape_that_programs_read(run_folder: Path) -> None:
+    renamed = run_folder.rename(run_folder.parent / os.fsdecode(b"caf\xe9 [x]"))
+    [found] = identify(renamed)
+    told = json.loads(json.dumps(to_json(found, ["name", "modality"]), ensure_ascii=False, allow_nan=False).encode())
+    assert set(told) == {"family", "path", "checkpoint", "evidence", "fields", "missing", "warnings", "refused"}
+    assert told["family"] == "yolo"
+    assert told["missing"] == ["name", "modality"]
+    assert told["fields"]["epochs"] == {"value": 3, "origin": "checkpoint"}
+    assert set(told["warnings"][0]) == {"code", "message"}
+    assert told["refused"] is None
+
+
+def test_a_thousand_files_and_twenty_large_checkpoints(run_folder: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(20):
+        folder = tree / f"run{number:02}"
+        (folder / "weights").mkdir(parents=True)
+        os.link(run_folder / "weights" / "best.pt", folder / "weights" / "best.pt")
+        shutil.copy(run_folder / "args.yaml", folder)
+        for other in range(48):
+            (folder / f"{other}.jpg").touch()
+    code = (
+        "import resource, sys, time; from pathlib import Path; from zoowizard.families.identify import identify\n"
+        "started = time.process_time(); found = identify(Path(sys.argv[1]))\n"
+        "spent = time.process_time() - started\n"
+        "print(len(found), spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tree], capture_output=True, text=True, check=True)
+    count, seconds, megabytes = (float(word) for word in done.stdout.split())
+    assert count == 20
+    assert seconds < 2
+    assert megabytes < 150
+
+
+def test_families_by_name() -> None:
+    assert registry.family("yolo").NAME == "yolo"
+    with pytest.raises(WrongUse, match="it knows yolo"):
+        registry.family("yolov3")

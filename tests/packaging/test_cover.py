@@ -1,0 +1,113 @@
+"""The cover is what the zoo asks for, and shows the instances apart."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from zoowizard.packaging.cover import PALETTE, write_cover
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+
+
+def discs(side: int = 256) -> NDArray[np.int32]:
+    yy, xx = np.mgrid[:side, :side]
+    labels = np.zeros((side, side), np.int32)
+    for number, (y, x) in enumerate(np.ndindex(8, 8), start=1):
+        labels[(yy - 32 * y - 16) ** 2 + (xx - 32 * x - 16) ** 2 < 15**2] = number
+    return labels
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((512, 512), 7, np.uint8),
+        RNG.integers(0, 256, (64, 64), dtype=np.uint8),
+        RNG.integers(0, 40, (2000, 300), dtype=np.uint8),
+        np.zeros((1, 1), np.uint8),
+        NOISE,
+    ],
+    ids=["constant", "small", "narrow", "one pixel", "noise"],
+)
+def test_two_to_one_small_and_the_same_every_time(image: NDArray[np.uint8], tmp_path: Path) -> None:
+    labels = np.arange(image.shape[0] * image.shape[1]).reshape(image.shape[:2]) // 997
+    for name in ("one.png", "two.png"):
+        write_cover(image, labels.astype(np.float32), tmp_path / name)
+    height, width, channels = iio.imread(tmp_path / "one.png").shape
+    assert width == 2 * height
+    assert channels == 3
+    assert (tmp_path / "one.png").stat().st_size <= 500_000
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_left_is_the_image_and_right_shows_every_instance(tmp_path: Path) -> None:
+    image = np.where(discs() > 0, 200, 20).astype(np.uint8)
+    write_cover(image, discs(), tmp_path / "cover.png")
+    cover = iio.imread(tmp_path / "cover.png").astype(int)
+    assert cover.shape == (512, 1024, 3)
+    left, right = cover[:, :512], cover[:, 512:]
+    assert (np.ptp(left, axis=2) == 0).all(), "the input is gray, so its half must be"
+    assert (right[0, 0] == left[0, 0]).all(), "the background stays as it is"
+    coloured = np.ptp(right, axis=2) > 0
+    large = np.kron(discs(), np.ones((2, 2), int))
+    assert (coloured == (large > 0)).all()
+
+
+def test_neighbours_have_different_colours_out_of_the_palette(tmp_path: Path) -> None:
+    labels = np.kron(np.arange(1, 257).reshape(16, 16), np.ones((16, 16), np.int32))
+    write_cover(np.zeros((256, 256), np.uint8), labels, tmp_path / "cover.png")
+    right = iio.imread(tmp_path / "cover.png")[:, 512:]
+    middles = right[16::32, 16::32].astype(int)
+    shown = np.rint(PALETTE * (middles.max() / PALETTE.max())).astype(int)
+    colours = np.abs(middles[:, :, None] - shown).sum(axis=-1).argmin(axis=-1)
+    assert np.abs(middles - shown[colours]).max() <= 2, "only the palette's colours are used"
+    for one, other in (
+        (colours[:, 1:], colours[:, :-1]),
+        (colours[1:], colours[:-1]),
+        (colours[1:, 1:], colours[:-1, :-1]),
+        (colours[1:, :-1], colours[:-1, 1:]),
+    ):
+        assert (one != other).all()
+
+
+def test_a_dim_image_is_stretched_and_a_bright_one_is_not(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+    for name, image in (("dim.png", ramp // 8), ("bright.png", ramp)):
+        write_cover(image, np.zeros_like(image), tmp_path / name)
+    assert iio.imread(tmp_path / "dim.png")[:, :512].max() > 245
+    assert abs(int(iio.imread(tmp_path / "bright.png")[256, 256, 0]) - 128) <= 2
+
+
+def test_colours_of_a_dim_colour_image_keep_their_order(tmp_path: Path) -> None:
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[:, 64:] = (60, 30, 10)
+    write_cover(image, np.zeros((128, 128)), tmp_path / "cover.png")
+    red, green, blue = iio.imread(tmp_path / "cover.png")[256, 400].astype(float)
+    assert red > 240
+    assert green / red == pytest.approx(0.5, abs=0.02)
+    assert blue / red == pytest.approx(1 / 6, abs=0.02)
+
+
+def test_the_centre_of_a_long_image_is_shown(tmp_path: Path) -> None:
+    image = np.zeros((100, 300), np.uint8)
+    image[:, 100:200] = 200
+    write_cover(image, np.zeros_like(image), tmp_path / "cover.png")
+    assert (iio.imread(tmp_path / "cover.png") == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "says"),
+    [
+        (np.zeros((8, 8), np.uint16), np.zeros((8, 8)), "uint16"),
+        (np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8)), r"\(8, 8, 4\)"),
+        (np.zeros((8, 8), np.uint8), np.zeros((8, 9)), r"\(8, 8\) and \(8, 9\)"),
+    ],
+)
+def test_what_cannot_be_a_cover(image: NDArray[Any], labels: NDArray[Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=says):
+        write_cover(image, labels, tmp_path / "cover.png")
+    assert not (tmp_path / "cover.png").exists()

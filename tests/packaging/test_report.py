@@ -1,0 +1,132 @@
+"""The report, as people and programs read it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from zoowizard.packaging.matching import Parity
+from zoowizard.packaging.report import (
+    Drift,
+    FormatReport,
+    Report,
+    Tolerances,
+    one_line,
+    parity_sentence,
+    percent,
+    ratio,
+    to_json,
+    to_markdown,
+    write,
+)
+
+PASSED = FormatReport("torchscript", "passed", (1, 2), ((64, 64), (96, 96)), Drift(2e-4, 12.0), 4.2)
+FAILED = FormatReport("onnx", "failed", errors=("It gave other labels than the test output.",), warnings=("Slow.",))
+PARITY: Parity = {
+    "images": 1,
+    "mean_iou": 0.98765,
+    "identical_pixels": 0.9999,
+    "per_image": [{"mean_iou": 0.98765, "identical_pixels": 0.9999, "n_true": 41, "n_pred": 40, "n_matched": 40}],
+}
+
+
+def report(*formats: FormatReport) -> Report:
+    return Report(
+        package="nuclei.zip",
+        created="2026-11-21T01:02:03Z",
+        formats=formats,
+        parity=PARITY,
+        tolerances=Tolerances(1e-3, 1e-3, 100),
+        steps=(("convert", 3.25), ("test", 12.0)),
+        notes=("The image is resized inside.",),
+        environment={"python": "3.11.9", "bioimageio.core": "0.11.0"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("formats", "status"),
+    [((PASSED,), "passed"), ((PASSED, FAILED), "failed"), ((FAILED,), "failed"), ((), "failed")],
+)
+def test_passed_only_where_every_format_passed(formats: tuple[FormatReport, ...], status: str) -> None:
+    assert to_json(report(*formats))["status"] == status
+    assert f"**{status}**" in to_markdown(report(*formats))
+
+
+def test_programs_find_everything() -> None:
+    data = json.loads(json.dumps(to_json(report(PASSED, FAILED)), allow_nan=False))
+    assert data["package"] == "nuclei.zip"
+    assert data["parity"] == PARITY
+    assert data["steps"] == [{"name": "convert", "seconds": 3.25}, {"name": "test", "seconds": 12.0}]
+    assert data["tolerances"] == {"relative": 1e-3, "absolute": 1e-3, "mismatched_elements_per_million": 100}
+    assert data["environment"]["bioimageio.core"] == "0.11.0"
+    first, second = data["formats"]
+    assert first["drift"] == {"max_abs": 2e-4, "mismatched_per_million": 12.0}
+    assert (first["batches"], first["sizes"]) == ([1, 2], [[64, 64], [96, 96]])
+    assert (second["drift"], second["errors"]) == (None, ["It gave other labels than the test output."])
+
+
+def test_people_find_everything() -> None:
+    shown = to_markdown(report(PASSED, FAILED))
+    for part in (
+        "nuclei.zip",
+        "The image is resized inside.",
+        "image sizes tested: 64 x 64, 96 x 96",
+        "batch sizes tested: 1, 2",
+        "error: It gave other labels than the test output.",
+        "warning: Slow.",
+        "relative 0.001, absolute 0.001, 100 mismatched",
+        "0.9876",
+        "1 instance has no match",
+        "bioimageio.core",
+        "3.2",
+    ):
+        assert part in shown
+
+
+def test_a_terminal_of_a_hundred_columns_is_wide_enough() -> None:
+    long = "The output differs " * 30 + "/a/very/long/path" * 20 + " and | \x1b[2J\nso on"
+    formats = tuple(
+        FormatReport(f"{'x' * 150}{n}", "failed", (1,) * 99, ((64, 64),) * 99, None, 1e9, (long,)) for n in (1, 2)
+    )
+    noisy = Report(long, long, formats, PARITY, None, ((long, 1.0),), (long,), {long: long})
+    shown = to_markdown(noisy)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "\x1b" not in shown
+    for line in shown.splitlines():
+        if line.startswith("|"):
+            assert line.endswith("|")
+
+
+def test_little_was_tested() -> None:
+    bare = Report("p.zip", "2026-11-21T01:02:03Z", ())
+    assert "No weight format was tested." in to_markdown(bare)
+    assert "None" not in to_markdown(bare)
+    assert to_json(bare)["parity"] is None
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    broken = FormatReport("onnx", "failed", drift=Drift(float("nan"), float("inf")))
+    assert to_json(report(broken))["formats"][0]["drift"] == {"max_abs": None, "mismatched_per_million": None}
+    assert "nan" in to_markdown(report(broken))
+
+
+def test_both_files_are_written(tmp_path: Path) -> None:
+    as_json, as_markdown = write(report(PASSED), tmp_path)
+    assert sorted(tmp_path.iterdir()) == [as_json, as_markdown] == [tmp_path / "report.json", tmp_path / "report.md"]
+    assert json.loads(as_json.read_text())["status"] == "passed"
+    assert as_markdown.read_text().startswith("# Test report\n")
+
+
+def test_nothing_is_rounded_up_to_perfect() -> None:
+    assert (ratio(1.0), ratio(0.999999), ratio(0.5)) == ("1", "0.9999", "0.5000")
+    assert (percent(1.0), percent(0.99999999), percent(0.5)) == ("100 %", "99.999 %", "50.000 %")
+
+
+def test_parity_in_words() -> None:
+    assert "On 1 image, the mean IoU of matched instances is 0.9876, 1 instance has no match" in parity_sentence(PARITY)
+    nothing: Parity = {"images": 3, "mean_iou": None, "identical_pixels": 1.0, "per_image": []}
+    assert parity_sentence(nothing) == "On 3 images, neither found an instance; 100 % of the pixels are identical."
+
+
+def test_one_line() -> None:
+    assert one_line("a\n b\t\x1bc\u202ed\x00\x85e") == "a b cd e"
