@@ -39,7 +39,6 @@ class AnswersMissing(ZoowizardError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit code."""
-    os.umask(0o077 | os.umask(0o077))
     given = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = given.command
     try:

@@ -1,5 +1,6 @@
 """The way of a model, without a screen: checkpoint → draft → job. The commands and the screens both walk it here."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def start_build(
         "values": {name: known.value for name, known in draft.values.items()},
         "name": draft.id,
         "output": str((output or workspace.packages(draft.id)).absolute()),
+        "umask": _umask(),
     }
     return _start(create(workspace.jobs(draft.id), "build", draft.id, work, time_limit_s), engine)
 
@@ -147,6 +149,13 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
 def _start(folder: Path, engine: Engine | None) -> Path:
     (engine or LocalEngine()).start(folder)
     return folder
+
+
+def _umask() -> int:
+    """Jobs work with a umask of their own, so that nobody else reads their files; a package is for sharing."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def _known(recognition: Recognition) -> dict[str, Value]:

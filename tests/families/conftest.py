@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-RESULTS = """epoch,time,train/box_loss,train/seg_loss,metrics/mAP50-95(B),metrics/mAP50(M),metrics/mAP50-95(M),val/seg_loss
-1,1.5,3.0,4.0,0.1,0.2,0.1,4.0
-2,3.0,2.0,3.0,0.4,0.6,0.3,3.0
-3,4.5,1.0,2.0,0.3,0.5,0.2,3.1
+RESULTS = """epoch,time,train/seg_loss,metrics/mAP50-95(B),metrics/mAP50(M),metrics/mAP50-95(M),val/seg_loss
+1,1.5,4.0,0.1,0.2,0.1,4.0
+2,3.0,3.0,0.4,0.6,0.3,3.0
+3,4.5,2.0,0.3,0.5,0.2,3.1
 """
 
 
@@ -99,7 +99,7 @@ def saved(network: Callable[[str], Any], tmp_path: Path) -> Callable[..., Path]:
     import torch
 
     def save(description: str = "yolo11n-seg.yaml", name: str = "best.pt", **changes: Any) -> Path:
-        torch.save(contents(network(description), **changes), tmp_path / name)
+        torch.save(contents(**{"model": network(description), **changes}), tmp_path / name)
         return tmp_path / name
 
     return save

@@ -1,14 +1,17 @@
 """Checkpoints are hostile until proven otherwise: what is refused, how, and that nothing of it runs."""
 
+import contextlib
 import io
 import os
 import pickle
+import random
 import re
 import struct
 import subprocess
 import sys
 import time
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from typing import Any
 import pytest
 
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
+from zoowizard.families.literals import DamagedError, Machine
+from zoowizard.families.opcodes import run
 from zoowizard.families.pickles import LARGEST_PICKLE, look
 from zoowizard.families.stand_ins import Tensor, parameters
 
@@ -85,7 +90,12 @@ def hostile(canary: Path) -> dict[str, tuple[bytes, str]]:
             + text("__globals__")
             + b"tR.",
             "__globals__",
-        ),  # fmt: skip
+        ),
+        "a memo whose number is padded": (
+            b"\x80\x04" + text("torch") + b"p0\n0" + text("os") + b"p" + b"0" * 30 + b"1\n0"
+            b"g1\n" + text("system") + b"\x93" + command + b"\x85R.",
+            "os.system",
+        ),
         "a dotted name": (
             b"\x80\x04" + text("torch.nn") + text("Module.__init__.__globals__") + b"\x93.",
             "__globals__",
@@ -322,3 +332,45 @@ def test_neither_torch_nor_ultralytics_is_loaded(made_once: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, made_once], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "yolo []"
+
+
+class Watched(pickle.Unpickler):
+    """Python's own unpickler, which tells what names it was asked for and makes nothing of them."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self.asked: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.asked.add(f"{module}.{name}")
+        return type(name.encode().hex(), (dict,), {"__init__": lambda self, *args: None, "__setstate__": len})
+
+    def persistent_load(self, told: Any) -> Any:
+        return None
+
+
+def test_no_name_is_overlooked_that_python_s_own_unpickler_asks_for() -> None:
+    """Damaged at random: what is not refused as damaged names all that Python's own unpickler would ask for."""
+    chance = random.Random(5)
+    holder = {"a": [OrderedDict(b=1), Path("/x")], "c": OrderedDict(d=(1, "torch", "os")), "e": Runs(os.system, "true")}
+    whole = [pickle.dumps(holder, protocol) for protocol in range(6)]
+    names, refused = 0, 0
+    for turn in range(6000):
+        data = bytearray(whole[turn % 6])
+        for _ in range(chance.randint(0, 4)):
+            place = chance.randrange(len(data))
+            # Never an instruction that makes Python's own unpickler allocate by a number in the file.
+            data[place] = chance.choice([byte for byte in data if byte not in b"rj\x96\x8d\x8e\x8b"])
+        watched, machine = Watched(bytes(data)), Machine(bytes(data))
+        with contextlib.suppress(Exception):
+            watched.load()
+        try:
+            run(machine)
+        except DamagedError:
+            refused += 1
+            continue
+        names += len(watched.asked)
+        if "a name that is put together while loading" not in machine.unsafe:
+            assert {name.replace("__builtin__.", "builtins.") for name in watched.asked} <= set(machine.names)
+    assert names > 6000
+    assert refused > 600

@@ -204,7 +204,7 @@ def test_tensorboard_events_where_there_is_no_csv(run_folder: Path) -> None:
 
     (run_folder / "results.csv").unlink()
     writer = EventFileWriter(str(run_folder))
-    points = [("train/seg_loss", step, 3 - step) for step in (1, 2)]
+    points = [("train/seg_loss", step, 3.0 - step) for step in (1, 2)]
     points += [("metrics/mAP50-95(M)", step, step / 8) for step in (1, 2, 3)]
     for name, step, value in points:
         writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, simple_value=value)])))

@@ -15,7 +15,8 @@ def results(folder: Path, text: str) -> Path:
 
 def test_headers_with_spaces_byte_order_mark_and_windows_ends(tmp_path: Path) -> None:
     """ultralytics 8.0 to 8.2 pad every cell."""
-    told = "\ufeff                  epoch,         train/seg_loss,     metrics/mAP50(M)\r\n 1,  5.7692,  0\r\n 2, 4.1, 0.5\r\n"
+    header = "\ufeff                  epoch,         train/seg_loss,     metrics/mAP50(M)\r\n"
+    told = f"{header}   1,  5.7692,  0\r\n  2,   4.1,   0.5\r\n"
     curves, warnings = read_results(results(tmp_path, told))
     assert curves == {"epoch": [1, 2], "train/seg_loss": [5.7692, 4.1], "metrics/mAP50(M)": [0, 0.5]}
     assert warnings == []

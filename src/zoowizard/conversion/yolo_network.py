@@ -195,7 +195,7 @@ class LabelImage(nn.Module):
         self.most_candidates = 30000
 
     def decode(self, distances: Tensor, height: int, width: int) -> Tensor:
-        """Box distances (batch, 4 · bins, anchors) as corners x1, y1, x2, y2 in letterbox pixels (batch, anchors, 4)."""
+        """Box distances (batch, 4 · bins, anchors) as corners x1, y1, x2, y2 in pixels (batch, anchors, 4)."""
         batch, anchors = distances.shape[0], distances.shape[2]
         if self.box_bins > 1:
             bins = torch.arange(self.box_bins, device=distances.device, dtype=distances.dtype)

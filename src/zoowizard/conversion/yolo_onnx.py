@@ -118,12 +118,6 @@ def _letterbox(image: Value, image_size: Value, stride: Value) -> tuple[Value, V
 
 
 @script(_steps, default_opset=op)
-def _plain_distances(distances: Value, bins: Value) -> Value:
-    """(batch, 4, anchors) → (batch, anchors, 4); there is one bin, and it is the distance."""
-    return op.Transpose(distances, perm=[0, 2, 1])
-
-
-@script(_steps, default_opset=op)
 def _binned_distances(distances: Value, bins: Value) -> Value:
     """(batch, 4 · bins, anchors) → the mean bin (batch, anchors, 4); `bins` is 0, 1, 2, … in float32."""
     split = op.Reshape(distances, op.Concat([0, 4], op.Shape(bins), [-1], axis=0))
@@ -277,7 +271,8 @@ def _label_images(
     height, width = op.Gather(shape, 2), op.Gather(shape, 3)
     size = op.Concat(op.Reshape(height, [1]), op.Reshape(width, [1]), axis=0)
     limits = op.Concat(op.Reshape(width, [1]), op.Reshape(height, [1]), axis=0)
-    scores = op.Sigmoid(class_logits)
+    # not op.Sigmoid: the error of ONNX Runtime's is absolute, and changes the order of small scores
+    scores = 1.0 / (1.0 + op.Exp(op.Neg(class_logits)))
     plane_shape = op.Slice(op.Shape(prototypes), [2], [4])
     none = op.Expand(0.0, op.Concat([0, 1], size, axis=0))
     labels = op.Identity(none)
@@ -314,7 +309,6 @@ _FUNCTIONS = (
     _resize_weights,
     _resize_8bit,
     _letterbox,
-    _plain_distances,
     _binned_distances,
     _decode,
     _choose,
@@ -383,12 +377,14 @@ def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, pa
     constants += [helper.make_tensor(name, TensorProto.INT64, (), [value]) for name, value in whole_values.items()]
     strides = settings.level_strides
     constants.append(helper.make_tensor("level_strides", TensorProto.INT64, (len(strides),), strides))
-    bins = range(settings.box_bins)
-    constants.append(helper.make_tensor("bins", TensorProto.FLOAT, (len(bins),), bins))
     before = [_call(_letterbox, ["image", "image_size", "stride"], ["letterboxed", "shift", "gains"])]
-    read_distances = _binned_distances if settings.box_bins > 1 else _plain_distances
+    read_distances = helper.make_node("Transpose", ["distances"], ["pixel_distances"], perm=[0, 2, 1])
+    if settings.box_bins > 1:
+        bins = range(settings.box_bins)
+        constants.append(helper.make_tensor("bins", TensorProto.FLOAT, (len(bins),), bins))
+        read_distances = _call(_binned_distances, ["distances", "bins"], ["pixel_distances"])
     after = [
-        _call(read_distances, ["distances", "bins"], ["pixel_distances"]),
+        read_distances,
         _call(_decode, ["pixel_distances", "letterboxed", "level_strides"], ["boxes"]),
         _call(
             _label_images,

@@ -42,5 +42,5 @@ class Family(Protocol):
     FIELDS: Sequence[Field]
 
     def recognise(self, path: Path) -> Recognition | None:
-        """Look at one file or run folder; None where it is none of this family's. Never imports torch, never unpickles."""
+        """Look at one file or run folder, without torch and without unpickling; None where it is not of this family."""
         ...

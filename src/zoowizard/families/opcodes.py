@@ -5,44 +5,32 @@ ours: it still hashes, allocates and recurses as the file says (`LONG_BINPUT`, `
 Here each instruction costs a bounded time and memory, and their number is bounded.
 """
 
+import gc
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from zoowizard.families.allowed import may_be_got, may_be_named
+from zoowizard.families.literals import (
+    AGAIN,
+    F8,
+    I4,
+    MOST_INSTRUCTIONS,
+    U1,
+    U2,
+    U4,
+    U8,
+    DamagedError,
+    Machine,
+    index,
+    line,
+    number,
+    old_float,
+    old_number,
+    old_text,
+    sized,
+)
 from zoowizard.families.stand_ins import OPAQUE, Made, Name
-
-MOST_INSTRUCTIONS: Final = 1_000_000
-"""About five times what the largest YOLO writes while training."""
-LONGEST_TEXT: Final = 1 << 20
-LONGEST_INTEGER: Final = 1 << 10
-
-AGAIN: Final = "; copy it again from where it was trained"
-
-_U2: Final = struct.Struct("<H").unpack_from
-_I4: Final = struct.Struct("<i").unpack_from
-_U4: Final = struct.Struct("<I").unpack_from
-_U8: Final = struct.Struct("<Q").unpack_from
-_F8: Final = struct.Struct(">d").unpack_from
-
-
-class DamagedError(Exception):
-    """The bytes are no pickle, or one that is cut short or beyond all bounds. The message is the end of a sentence."""
-
-
-@dataclass(slots=True)
-class Machine:
-    """The state of the machine. `names` are all globals in order, `unsafe` those that must not be, each once."""
-
-    data: bytes
-    position: int = 0
-    stack: list[Any] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
-    memo: dict[int, Any] = field(default_factory=dict)
-    names: dict[str, Name] = field(default_factory=dict)
-    unsafe: dict[str, None] = field(default_factory=dict)
-    left: int = MOST_INSTRUCTIONS
 
 
 def run(machine: Machine) -> Any:
@@ -52,12 +40,18 @@ def run(machine: Machine) -> Any:
     that all of it is found.
     """
     machine.stack, machine.marks, machine.memo = [], [], {}
+    # Hundreds of thousands of objects are made and none is let go: the collector would look through them for nothing.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         return _follow(machine)
     except (IndexError, KeyError, struct.error) as problem:
         raise DamagedError(f"is cut short or damaged{AGAIN}") from problem
     except (ValueError, TypeError, AttributeError) as problem:
         raise DamagedError(f"holds a damaged pickle{AGAIN}") from problem
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _follow(machine: Machine) -> Any:
@@ -72,13 +66,20 @@ def _follow(machine: Machine) -> Any:
             stack.append(memo[data[position]])
             position += 1
         elif code == 0x72:  # LONG_BINPUT
-            memo[_U4(data, position)[0]] = stack[-1]
+            memo[U4(data, position)[0]] = stack[-1]
             position += 4
         elif code == 0x4B:  # BININT1
             stack.append(data[position])
             position += 1
         elif code == 0x29:  # EMPTY_TUPLE
             stack.append(())
+        elif code == 0x52:  # REDUCE
+            args = stack.pop()
+            what = stack[-1]
+            if what.__class__ is Name and what.calls is not None and args.__class__ is tuple:
+                stack[-1] = what.calls(args)
+            else:
+                stack[-1] = _called(machine, what, args)
         elif code == 0x28:  # MARK
             marks.append(len(stack))
         elif code == 0x74:  # TUPLE
@@ -86,17 +87,18 @@ def _follow(machine: Machine) -> Any:
             stack[start:] = [tuple(stack[start:])]
         elif code == 0x85:  # TUPLE1
             stack[-1] = (stack[-1],)
+        elif code == 0x7D:  # EMPTY_DICT
+            stack.append({})
         elif code == 0x89:  # NEWFALSE
             stack.append(False)
-        elif code == 0x52:  # REDUCE
-            args = stack.pop()
-            stack[-1] = _called(machine, stack[-1], args)
         elif code == 0x6A:  # LONG_BINGET
-            stack.append(memo[_U4(data, position)[0]])
+            stack.append(memo[U4(data, position)[0]])
             position += 4
         elif code == 0x4D:  # BININT2
-            stack.append(_U2(data, position)[0])
+            stack.append(U2(data, position)[0])
             position += 2
+        elif code == 0x51:  # BINPERSID
+            stack[-1] = _stored(stack[-1])
         elif code == 0x2E:  # STOP
             machine.position = position
             machine.left -= done + 1
@@ -111,33 +113,6 @@ def _follow(machine: Machine) -> Any:
     raise DamagedError(f"holds more than {MOST_INSTRUCTIONS:,} pickle instructions, far more than training writes")
 
 
-def _take(machine: Machine, length: int) -> bytes:
-    start = machine.position
-    if length < 0 or length > len(machine.data) - start:
-        raise DamagedError(f"is cut short or damaged{AGAIN}")
-    machine.position = start + length
-    return machine.data[start : start + length]
-
-
-def _skip_or_take(machine: Machine, length: int, longest: int) -> bytes | None:
-    """The next `length` bytes, or None (and on past them) where they are too many to be worth a look."""
-    if length <= longest:
-        return _take(machine, length)
-    if length > len(machine.data) - machine.position:
-        raise DamagedError(f"is cut short or damaged{AGAIN}")
-    machine.position += length
-    return None
-
-
-def _line(machine: Machine) -> str:
-    end = machine.data.find(b"\n", machine.position, machine.position + LONGEST_TEXT)
-    if end < 0:
-        raise DamagedError(f"is cut short or damaged{AGAIN}")
-    line = machine.data[machine.position : end]
-    machine.position = end + 1
-    return line.decode("utf-8", "surrogateescape")
-
-
 def _push(value: Any) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value)
 
@@ -146,58 +121,12 @@ def _push_new(kind: Callable[[], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(kind())
 
 
-def _number(read: Callable[[bytes, int], tuple[Any, ...]], size: int) -> Callable[[Machine], None]:
-    def handler(machine: Machine) -> None:
-        machine.stack.append(read(machine.data, machine.position)[0])
-        machine.position += size
-
-    return handler
-
-
-def _sized(read: Callable[[bytes, int], tuple[Any, ...]], size: int, kind: str) -> Callable[[Machine], None]:
-    """A length of `size` bytes, then so many bytes of `text`, `bytes` or a `number`."""
-
-    def handler(machine: Machine) -> None:
-        length = read(machine.data, machine.position)[0]
-        machine.position += size
-        raw = _skip_or_take(machine, length, LONGEST_INTEGER if kind == "number" else LONGEST_TEXT)
-        if raw is None:
-            machine.stack.append(OPAQUE)
-        elif kind == "text":
-            machine.stack.append(raw.decode("utf-8", "surrogatepass"))
-        else:
-            machine.stack.append(raw if kind == "bytes" else int.from_bytes(raw, "little", signed=True))
-
-    return handler
-
-
-def _u1(data: bytes, position: int) -> tuple[int]:
-    return (data[position],)
-
-
-def _old_number(machine: Machine) -> None:
-    line = _line(machine)
-    known = {"00": False, "01": True}
-    if len(line) > LONGEST_INTEGER:
-        machine.stack.append(OPAQUE)
-    else:
-        machine.stack.append(known[line] if line in known else int(line.removesuffix("L")))
-
-
-def _old_text(machine: Machine) -> None:
-    machine.stack.append(_line(machine).strip("'\""))
-
-
-def _old_float(machine: Machine) -> None:
-    machine.stack.append(float(_line(machine)))
-
-
 def _put_line(machine: Machine) -> None:
-    machine.memo[int(_line(machine)[:20])] = machine.stack[-1]
+    machine.memo[index(machine)] = machine.stack[-1]
 
 
 def _get_line(machine: Machine) -> None:
-    machine.stack.append(machine.memo[int(_line(machine)[:20])])
+    machine.stack.append(machine.memo[index(machine)])
 
 
 def _put_byte(machine: Machine) -> None:
@@ -239,7 +168,7 @@ def _named(machine: Machine, module: str, name: str) -> Name:
 
 
 def _global(machine: Machine) -> None:
-    machine.stack.append(_named(machine, _line(machine), _line(machine)))
+    machine.stack.append(_named(machine, line(machine), line(machine)))
 
 
 def _stack_global(machine: Machine) -> None:
@@ -268,7 +197,7 @@ def _called(machine: Machine, what: Any, args: Any) -> Any:
 
 
 def _instance(machine: Machine) -> None:
-    name = _named(machine, _line(machine), _line(machine))
+    name = _named(machine, line(machine), line(machine))
     machine.stack.append(_called(machine, name, tuple(_since_mark(machine))))
 
 
@@ -350,11 +279,10 @@ def _dict_of(machine: Machine) -> None:
     _set_pairs(machine, items)
 
 
-def _stored(machine: Machine) -> None:
+def _stored(told: Any) -> Any:
     """A persistent id: ("storage", type, key, device, numel) in every checkpoint that torch writes."""
-    told = machine.stack.pop()
     storage = told[1] if isinstance(told, tuple) and len(told) > 1 else None
-    machine.stack.append(Made(storage.last) if isinstance(storage, Name) else OPAQUE)
+    return Made(storage.last) if isinstance(storage, Name) else OPAQUE
 
 
 def _skip(size: int) -> Callable[[Machine], None]:
@@ -368,13 +296,13 @@ _HANDLERS: Final[dict[int, Callable[[Machine], None]]] = {
     ord(code): handler
     for code, handler in {
         "\x80": _skip(1), "\x95": _skip(8),
-        "N": _push(None), "\x88": _push(True), "}": _push_new(dict), "]": _push_new(list), "\x8f": _push_new(list),
-        "J": _number(_I4, 4), "G": _number(_F8, 8),
-        "X": _sized(_U4, 4, "text"), "\x8c": _sized(_u1, 1, "text"), "\x8d": _sized(_U8, 8, "text"),
-        "B": _sized(_U4, 4, "bytes"), "C": _sized(_u1, 1, "bytes"), "\x8e": _sized(_U8, 8, "bytes"),
-        "T": _sized(_I4, 4, "text"), "U": _sized(_u1, 1, "text"), "\x96": _sized(_U8, 8, "bytes"),
-        "\x8a": _sized(_u1, 1, "number"), "\x8b": _sized(_I4, 4, "number"),
-        "I": _old_number, "L": _old_number, "F": _old_float, "S": _old_text, "V": _old_text,
+        "N": _push(None), "\x88": _push(True), "]": _push_new(list), "\x8f": _push_new(list),
+        "J": number(I4, 4), "G": number(F8, 8),
+        "X": sized(U4, 4, "text"), "\x8c": sized(U1, 1, "text"), "\x8d": sized(U8, 8, "text"),
+        "B": sized(U4, 4, "bytes"), "C": sized(U1, 1, "bytes"), "\x8e": sized(U8, 8, "bytes"),
+        "T": sized(I4, 4, "text"), "U": sized(U1, 1, "text"), "\x96": sized(U8, 8, "bytes"),
+        "\x8a": sized(U1, 1, "number"), "\x8b": sized(I4, 4, "number"),
+        "I": old_number, "L": old_number, "F": old_float, "S": old_text, "V": old_text,
         "p": _put_line, "g": _get_line, "q": _put_byte, "\x94": _memoise,
         "\x86": _tuple_of(2), "\x87": _tuple_of(3),
         "0": _pop, "1": lambda machine: _since_mark(machine).clear(),
@@ -383,6 +311,6 @@ _HANDLERS: Final[dict[int, Callable[[Machine], None]]] = {
         "\x81": _new_object, "\x92": _new_object_ex, "b": _build,
         "s": _set_item, "u": _set_items, "a": _append, "e": _append_all, "\x90": _append_all,
         "d": _dict_of, "l": lambda machine: machine.stack.append(_since_mark(machine)),
-        "\x91": lambda machine: machine.stack.append(_since_mark(machine)), "Q": _stored,
+        "\x91": lambda machine: machine.stack.append(_since_mark(machine)),
     }.items()
 }  # fmt: skip

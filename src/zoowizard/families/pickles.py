@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, Final
 
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
 from zoowizard.families.allowed import danger
-from zoowizard.families.opcodes import AGAIN, DamagedError, Machine, run
+from zoowizard.families.literals import AGAIN, DamagedError, Machine
+from zoowizard.families.opcodes import run
 
 LARGEST_PICKLE: Final = 32 << 20
 """Bytes. Training writes 0.1 to 1 MB."""

@@ -82,7 +82,9 @@ def _parameter(args: tuple[Any, ...]) -> Any:
 
 def _mapping(args: tuple[Any, ...]) -> dict[Any, Any]:
     """`collections.OrderedDict(pairs)`; pairs are only written by other protocols than torch's, so they are dropped."""
-    return dict(args[0]) if args and isinstance(args[0], dict) else {}
+    if not args:
+        return {}
+    return dict(args[0]) if isinstance(args[0], dict) else {}
 
 
 def _members(args: tuple[Any, ...]) -> list[Any]:

@@ -34,6 +34,7 @@ class Measured:
 
     parity: Parity
     drift: Mapping[str, Drift]
+    sizes: tuple[tuple[int, ...], ...]
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
             name: describe.suggest_tolerances(drift.mismatched_per_million) for name, drift in measured.drift.items()
         }
         formats = [
-            FormatReport(one.weight_format, "passed", drift=measured.drift[one.weight_format]) for one in weights
+            FormatReport(one.weight_format, None, (1, 2), measured.sizes, measured.drift[one.weight_format])
+            for one in weights
         ]
         notes = [*converted.notes, *left_out]
         package.write_card(Validation(converted.framework, measured.parity, formats, package.curves, notes))
@@ -81,7 +83,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         write_archive(package.files(weights), archive, step.progress)
         step.note = f"{archive.stat().st_size / 1e6:.1f} MB"
     reports, environment = run_tests(archive, [one.weight_format for one in weights], steps)
-    reports = [replace(one, drift=measured.drift[one.weight_format]) for one in reports]
+    reports = [replace(one, drift=measured.drift[one.weight_format], sizes=measured.sizes) for one in reports]
     report = Report(
         package=archive.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,7 +98,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         as_json, _ = write(report, folder)
         failed = "; ".join(error for one in reports for error in one.errors)
         raise ZoowizardError(f"the package's tests failed ({as_json.with_suffix('.md')} has the details): {failed}")
-    return _hand_over(report, archive, output)
+    return _hand_over(report, archive, output, 0o666 & ~int(work["umask"]))
 
 
 class _Contents:
@@ -206,7 +208,8 @@ def _compare(
         raise ZoowizardError(
             f"the package does not predict what {converted.framework} predicts: {_in_short(worst)}; it was not written"
         )
-    return Measured(worst, drifts), kept, left_out
+    sizes = dict.fromkeys(picture.shape[:2] for picture in pictures.values())
+    return Measured(worst, drifts, tuple(sizes)), kept, left_out
 
 
 def _drift(converted: Converted, predicted: Path) -> Drift:
@@ -229,28 +232,31 @@ def _in_short(measured: Parity) -> str:
     return f"mean IoU {measured['mean_iou']:.4f}, {measured['identical_pixels']:.4%} of pixels identical"
 
 
-def _hand_over(report: Report, archive: Path, output: Path) -> dict[str, Any]:
+def _hand_over(report: Report, archive: Path, output: Path, mode: int) -> dict[str, Any]:
     """Put package and report where the person wants them; each appears whole or not at all."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         target = output / archive.name
+        archive.chmod(mode)
         if archive.stat().st_dev == output.stat().st_dev:
             archive.replace(target)
         else:
             beside = output / f".{archive.name}.part"
             try:
-                shutil.copyfile(archive, beside)
+                shutil.copy(archive, beside)
                 beside.replace(target)
             finally:
                 beside.unlink(missing_ok=True)
             archive.unlink()
     except OSError as problem:
         raise ZoowizardError(f"could not save the package to {output}: {problem.strerror or problem}") from problem
-    _, as_markdown = write(report, output)
+    as_json, as_markdown = write(report, output)
+    for path in (as_json, as_markdown):
+        path.chmod(mode)
     measured = report.parity
     return {
         "package": str(target),
-        "report": str(as_markdown.with_suffix(".json")),
+        "report": str(as_json),
         "status": report.status,
         "parity": None
         if measured is None

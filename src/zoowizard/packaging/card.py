@@ -232,7 +232,7 @@ def _reproducibility(formats: Sequence[FormatReport]) -> str:
     """What the tests said, format by format; a column stays out where nothing is known for it."""
     columns: dict[str, list[str]] = {
         "Weights": [text(one.weight_format) for one in formats],
-        "Tests": [one.status for one in formats],
+        "Tests": [one.status or "" for one in formats],
         "Largest difference": [f"{one.drift.max_abs:.3g}" if one.drift else "" for one in formats],
         "Mismatched elements per million": [
             f"{one.drift.mismatched_per_million:.4g}" if one.drift else "" for one in formats

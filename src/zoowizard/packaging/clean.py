@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import forkserver
@@ -17,6 +18,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import yaml
+
+from zoowizard.packaging.archive import DESCRIPTIONS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -146,13 +149,10 @@ def _trust_github_users(package: Path) -> None:
 
 
 def _read_description(package: Path) -> Mapping[str, Any]:
-    import zipfile
-
     try:
         if zipfile.is_zipfile(package):
             with zipfile.ZipFile(package) as archive:
-                name = next(n for n in ("rdf.yaml", "bioimageio.yaml", "model.yaml") if n in archive.namelist())
-                text = archive.read(name)
+                text = archive.read(next(name for name in DESCRIPTIONS if name in archive.namelist()))
         else:
             text = package.read_bytes()
         described = yaml.safe_load(text)

@@ -149,8 +149,8 @@ def _matched(overlap: "csr_array[np.int64]") -> tuple[NDArray[np.int64], NDArray
     pairs of exactly 0.5 compete, and they all score the same. The largest matching is therefore also the best one,
     and needs no dense matrix.
     """
-    true_area = np.asarray(overlap.sum(axis=1)).ravel()
-    pred_area = np.asarray(overlap.sum(axis=0)).ravel()
+    true_area: NDArray[np.int64] = np.asarray(overlap.sum(axis=1)).ravel()
+    pred_area: NDArray[np.int64] = np.asarray(overlap.sum(axis=0)).ravel()
     pairs = overlap.tocoo()
     true, pred = pairs.coords
     union = true_area[true] + pred_area[pred] - pairs.data

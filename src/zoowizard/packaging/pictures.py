@@ -34,4 +34,5 @@ def _resized(image: Array, factor: float) -> Array:
     within = max(SMALLEST_SIDE_PX / min(image.shape[:2]), min(factor, LARGEST_SIDE_PX / max(image.shape[:2])))
     shape = tuple(max(SMALLEST_SIDE_PX, round(length * within)) for length in image.shape[:2])
     resized = resize(image, (*shape, *image.shape[2:]), preserve_range=True, anti_aliasing=within < 1)
-    return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
+    whole: Array = np.clip(np.rint(resized), 0, 255).astype(np.uint8)
+    return whole

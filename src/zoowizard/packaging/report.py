@@ -28,10 +28,13 @@ class Drift:
 
 @dataclass(frozen=True)
 class FormatReport:
-    """The tests of one weight format: batch sizes, image sizes (y, x) tested, seconds, plain sentences."""
+    """The tests of one weight format: batch sizes, image sizes (y, x) tried, seconds, plain sentences.
+
+    `status` is None before the tests: the card goes into the package that is tested, so it cannot tell their result.
+    """
 
     weight_format: str
-    status: Status
+    status: Status | None
     batches: tuple[int, ...] = ()
     sizes: tuple[tuple[int, ...], ...] = ()
     drift: Drift | None = None
@@ -150,7 +153,7 @@ def _formats_table(formats: Sequence[FormatReport]) -> str:
     rows = [
         (
             one.weight_format,
-            one.status,
+            one.status or "not tested",
             f"{one.drift.max_abs:.3g}" if one.drift else "not measured",
             f"{one.drift.mismatched_per_million:.4g}" if one.drift else "not measured",
             f"{one.seconds:.1f}",
