@@ -224,17 +224,22 @@ def _paint(logits: Value, corners: Value, kinds: Value, height: Value, width: Va
         first_column, last_column = op.Slice(left, x1, x1 + 1), op.Slice(right, x2 - 1, x2)
         start_y, stop_y = first_row + margin_y, last_row + margin_y + 1
         start_x, stop_x = first_column + margin_x, last_column + margin_x + 1
-        plane = _interpolate(
-            op.Gather(logits, index),
-            op.Slice(large_top, start_y, stop_y),
-            op.Slice(large_bottom, start_y, stop_y),
-            op.Slice(large_down, start_y, stop_y),
-            op.Slice(large_left, start_x, stop_x),
-            op.Slice(large_right, start_x, stop_x),
-            op.Slice(large_across, start_x, stop_x),
-        )
+        plane = op.Gather(logits, index)
+        if enlarge > 1:
+            crop = _interpolate(
+                plane,
+                op.Slice(large_top, start_y, stop_y),
+                op.Slice(large_bottom, start_y, stop_y),
+                op.Slice(large_down, start_y, stop_y),
+                op.Slice(large_left, start_x, stop_x),
+                op.Slice(large_right, start_x, stop_x),
+                op.Slice(large_across, start_x, stop_x),
+            )
+        else:
+            start, stop = op.Concat(start_y, start_x, axis=0), op.Concat(stop_y, stop_x, axis=0)
+            crop = op.Slice(plane, start, stop)
         mask = _interpolate(
-            plane,
+            crop,
             op.Slice(top, y1, y2) - first_row,
             op.Slice(bottom, y1, y2) - first_row,
             op.Slice(down, y1, y2),

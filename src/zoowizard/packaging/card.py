@@ -131,7 +131,7 @@ def _expected_images(values: Values) -> list[tuple[str, str]]:
     size = number(values.get("image_size"))
     return [
         ("Pixel size", text(values.get("pixel_size"))),
-        ("Bit depth of the training images", number(values.get("bit_depth"))),
+        ("Bit depth of the training images", text(values.get("bit_depth"))),
         ("Colour", text(values.get("colour"))),
         ("Image size during training", f"{size} x {size} pixels" if size else ""),
     ]

@@ -61,8 +61,9 @@ def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list
     pending = {name: clean.in_clean_process(clean.test_format, package, name) for name in formats}
     reports: list[FormatReport] = []
     environment: dict[str, str] = {}
-    for name, job in pending.items():
-        with steps.step(f"test {name}") as step:
+    with steps.step("test") as step:
+        for number, (name, job) in enumerate(pending.items()):
+            step.progress(number / len(pending), name)
             try:
                 said = job.result()
             except BrokenProcessPool:
@@ -79,7 +80,7 @@ def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list
                 continue
             environment |= said["environment"]
             reports.append(format_report(name, said))
-            step.note = reports[-1].status or ""
+        step.note = ", ".join(f"{one.weight_format} {one.status}" for one in reports)
     return reports, environment
 
 
