@@ -119,7 +119,11 @@ def start_test(
     if not package.exists():
         raise WrongUse(f"{package}: there is no such file; give the zip of a package, or its rdf.yaml")
     described = package / "rdf.yaml" if package.is_dir() else package
-    work = {"package": str(described.absolute()), "output": None if output is None else str(output.absolute())}
+    work = {
+        "package": str(described.absolute()),
+        "output": None if output is None else str(output.absolute()),
+        "umask": _umask(),
+    }
     return _start(create(workspace.root / "jobs", "test", package.stem, work, time_limit_s), engine)
 
 

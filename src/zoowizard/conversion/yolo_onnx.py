@@ -23,7 +23,7 @@ from torch import nn
 from zoowizard.conversion.yolo_network import Settings
 
 if TYPE_CHECKING:
-    # what ONNX Script reads is a language of its own; its stubs know neither literals nor outer products of types
+    # ONNX Script is a language of its own within Python, and its type stubs do not cover it
     Value = Any
     op: Any
 else:
@@ -185,12 +185,10 @@ def _interpolation_taps(size_in: Value, size_out: Value) -> tuple[Value, Value, 
 def _interpolate(
     plane: Value, top: Value, bottom: Value, down: Value, left: Value, right: Value, across: Value
 ) -> Value:
-    upper, lower = op.Gather(plane, top, axis=0), op.Gather(plane, bottom, axis=0)
-    near = 1.0 - across
-    upper = op.Gather(upper, left, axis=1) * near + op.Gather(upper, right, axis=1) * across
-    lower = op.Gather(lower, left, axis=1) * near + op.Gather(lower, right, axis=1) * across
+    # columns before rows, while there are few rows: `yolo_network` does it the other way round, with the same sums
+    wide = op.Gather(plane, left, axis=1) * (1.0 - across) + op.Gather(plane, right, axis=1) * across
     below = op.Unsqueeze(down, [1])
-    return upper * (1.0 - below) + lower * below
+    return op.Gather(wide, top, axis=0) * (1.0 - below) + op.Gather(wide, bottom, axis=0) * below
 
 
 @script(_steps, default_opset=op)
@@ -224,22 +222,17 @@ def _paint(logits: Value, corners: Value, kinds: Value, height: Value, width: Va
         first_column, last_column = op.Slice(left, x1, x1 + 1), op.Slice(right, x2 - 1, x2)
         start_y, stop_y = first_row + margin_y, last_row + margin_y + 1
         start_x, stop_x = first_column + margin_x, last_column + margin_x + 1
-        plane = op.Gather(logits, index)
-        if enlarge > 1:
-            crop = _interpolate(
-                plane,
-                op.Slice(large_top, start_y, stop_y),
-                op.Slice(large_bottom, start_y, stop_y),
-                op.Slice(large_down, start_y, stop_y),
-                op.Slice(large_left, start_x, stop_x),
-                op.Slice(large_right, start_x, stop_x),
-                op.Slice(large_across, start_x, stop_x),
-            )
-        else:
-            start, stop = op.Concat(start_y, start_x, axis=0), op.Concat(stop_y, stop_x, axis=0)
-            crop = op.Slice(plane, start, stop)
+        plane = _interpolate(
+            op.Gather(logits, index),
+            op.Slice(large_top, start_y, stop_y),
+            op.Slice(large_bottom, start_y, stop_y),
+            op.Slice(large_down, start_y, stop_y),
+            op.Slice(large_left, start_x, stop_x),
+            op.Slice(large_right, start_x, stop_x),
+            op.Slice(large_across, start_x, stop_x),
+        )
         mask = _interpolate(
-            crop,
+            plane,
             op.Slice(top, y1, y2) - first_row,
             op.Slice(bottom, y1, y2) - first_row,
             op.Slice(down, y1, y2),
@@ -415,7 +408,8 @@ def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, pa
         graph, functions=functions, opset_imports=operators, ir_version=IR_VERSION, producer_name="zoowizard"
     )
     model = inline_local_functions(model)
-    del model.opset_import[1:]
+    del model.opset_import[:]
+    model.opset_import.append(operators[0])
     _settle_casts(model.graph, _element_types(onnx.shape_inference.infer_shapes(model, strict_mode=True).graph))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)

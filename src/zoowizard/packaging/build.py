@@ -38,7 +38,7 @@ class Measured:
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
-    """Build one model. `work`: family, checkpoint, values (bare, by name), name (of the file), output (a folder).
+    """Build one model. `work`: family, checkpoint, values (bare, by name), name of the file, output folder, umask.
 
     Gives the paths of package and report, the status, and the parity. Raises ZoowizardError with a sentence for a
     person where the model cannot be packaged.
@@ -250,9 +250,7 @@ def _hand_over(report: Report, archive: Path, output: Path, mode: int) -> dict[s
             archive.unlink()
     except OSError as problem:
         raise ZoowizardError(f"could not save the package to {output}: {problem.strerror or problem}") from problem
-    as_json, as_markdown = write(report, output)
-    for path in (as_json, as_markdown):
-        path.chmod(mode)
+    as_json, _ = write(report, output, mode)
     measured = report.parity
     return {
         "package": str(target),

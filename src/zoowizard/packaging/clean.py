@@ -38,10 +38,15 @@ def warm_up(cache: Path) -> None:
     would make them ten times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // 2)))
     os.environ["BIOIMAGEIO_CACHE_PATH"] = str(cache)
     _context.set_forkserver_preload(["zoowizard.packaging._preload"])
     forkserver.ensure_running()
+
+
+def _cores() -> int:
+    """The cores that this process may use; what a batch system grants is often less than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_clean_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
@@ -80,7 +85,12 @@ def test_format(package: Path, weight_format: str) -> dict[str, Any]:
     _trust_github_users(package)
     summary = test_description(package, weight_format=weight_format, expected_type="model")
     errors = [_line(detail.name, error.loc, error.msg) for detail in summary.details for error in detail.errors]
-    warnings = [_line(detail.name, one.loc, one.msg) for detail in summary.details for one in detail.warnings if one.severity >= WARNING]
+    warnings = [
+        _line(detail.name, one.loc, one.msg)
+        for detail in summary.details
+        for one in detail.warnings
+        if one.severity >= WARNING
+    ]
     return {
         "status": "passed" if summary.status == "passed" else "failed",
         "errors": errors,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from zoowizard.atomic import write_json, write_text
+from zoowizard.errors import ZoowizardError
 from zoowizard.packaging.matching import Parity
 
 Status = Literal["passed", "failed"]
@@ -108,11 +109,21 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(part for part in wrapped if part) + "\n"
 
 
-def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Save report.json and report.md in `folder` and give their paths. Raises ZoowizardError where that fails."""
+def write(report: Report, folder: Path, mode: int = 0o600) -> tuple[Path, Path]:
+    """Save report.json and report.md in `folder` (made where missing) with the permissions `mode`; gives their paths.
+
+    Raises ZoowizardError where that fails.
+    """
     as_json, as_markdown = folder / "report.json", folder / "report.md"
-    write_json(as_json, to_json(report))
-    write_text(as_markdown, to_markdown(report))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(as_json, to_json(report))
+        write_text(as_markdown, to_markdown(report))
+        for path in (as_json, as_markdown):
+            path.chmod(mode)
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise ZoowizardError(f"could not save the report to {folder}: {reason}") from problem
     return as_json, as_markdown
 
 

@@ -16,7 +16,7 @@ from zoowizard.packaging.report import FormatReport, Report, write
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
-    """Test one package. `work`: package (zip or description file), output (a folder for the report).
+    """Test one package. `work`: package (zip or description file), output (a folder for the report, or None), umask.
 
     Gives the path of the report and the status. Raises ZoowizardError where the package cannot be read.
     """
@@ -38,7 +38,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         steps=tuple(steps.finished),
         environment=environment,
     )
-    as_json, _ = write(report, output)
+    as_json, _ = write(report, output, 0o666 & ~int(work["umask"]))
     if report.status != "passed":
         failed = "; ".join(error for one in reports for error in one.errors)
         raise ZoowizardError(
