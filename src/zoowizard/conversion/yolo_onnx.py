@@ -8,7 +8,8 @@ only.
 Sources: those of `yolo_network`, and https://onnx.ai/onnx/operators/.
 """
 
-import io
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,26 +39,33 @@ INT32: int = TensorProto.INT32
 INT64: int = TensorProto.INT64
 BOOL: int = TensorProto.BOOL
 
-_steps = Opset("zoowizard", 1)
+_domain = Opset("zoowizard", 1)
+_functions: list[onnx.FunctionProto] = []
+_NETWORK_OUTPUTS = ("distances", "class_logits", "coefficients", "prototypes")
 
 
-@script(_steps, default_opset=op)
-def _inner_size(outer_height: Value, outer_width: Value, height: Value, width: Value) -> tuple[Value, Value]:
-    """Sides of the largest image of the shape `height` : `width` within the outer one; all int64 scalars."""
-    high, wide = op.Cast(height, to=DOUBLE), op.Cast(width, to=DOUBLE)
-    gain = op.Min(op.Cast(outer_height, to=DOUBLE) / high, op.Cast(outer_width, to=DOUBLE) / wide)
-    inner_height = op.Max(op.Cast(op.Round(high * gain), to=INT64), 1)
-    inner_width = op.Max(op.Cast(op.Round(wide * gain), to=INT64), 1)
-    return inner_height, inner_width
+def _step(function: Callable[..., Any]) -> Any:
+    """Read a function as ONNX Script, and keep it for the file."""
+    translated = script(_domain, default_opset=op)(function)
+    _functions.append(translated.to_function_proto())
+    return translated
 
 
-@script(_steps, default_opset=op)
+@_step
+def _inner_size(outer: Value, size: Value) -> Value:
+    """The largest (y, x) within `outer` that has the proportions of `size`; int64, 2 each."""
+    exact_size = op.Cast(size, to=DOUBLE)
+    gain = op.ReduceMin(op.Cast(outer, to=DOUBLE) / exact_size)
+    return op.Max(op.Cast(op.Round(exact_size * gain), to=INT64), 1)
+
+
+@_step
 def _margin(padding: Value) -> Value:
-    """The part of the padding that stands before the image; int64 scalars."""
+    """The part of the padding that stands before the image."""
     return op.Cast(op.Round(op.Cast(padding, to=DOUBLE) / 2.0 - 0.1), to=INT64)
 
 
-@script(_steps, default_opset=op)
+@_step
 def _resize_taps(size_in: Value, size_out: Value) -> tuple[Value, Value, Value, Value]:
     ratio = op.Cast(size_in, to=DOUBLE) / op.Cast(size_out, to=DOUBLE)
     out = op.Cast(op.Range(0, size_out, 1), to=DOUBLE)
@@ -70,86 +78,74 @@ def _resize_taps(size_in: Value, size_out: Value) -> tuple[Value, Value, Value, 
     return first, second, source - low, outside
 
 
-@script(_steps, default_opset=op)
+@_step
 def _resize_weights(part: Value) -> tuple[Value, Value]:
     near = op.Cast(op.Round((1.0 - part) * 2048.0), to=INT32)
     far = op.Cast(op.Round(part * 2048.0), to=INT32)
     return near, far
 
 
-@script(_steps, default_opset=op)
-def _resize_8bit(image: Value, height: Value, width: Value) -> Value:
+@_step
+def _resize_8bit(image: Value, size: Value) -> Value:
     """`yolo_network.resize_8bit`; 32 bits are enough for its whole numbers."""
     shape = op.Shape(image)
-    top, bottom, down, _ = _resize_taps(op.Gather(shape, 2), height)
-    left, right, across, outside = _resize_taps(op.Gather(shape, 3), width)
+    top, bottom, down, _ = _resize_taps(op.Gather(shape, 2), op.Gather(size, 0))
+    left, right, across, outside = _resize_taps(op.Gather(shape, 3), op.Gather(size, 1))
     top_weight, bottom_weight = _resize_weights(op.Unsqueeze(down, [1]))
     left_weight, right_weight = _resize_weights(op.Where(outside, 0.0, across))
     pixels = op.Cast(image, to=INT32)
-    rows = op.Gather(pixels, left, axis=3) * left_weight + op.Gather(pixels, right, axis=3) * right_weight
-    rows = rows / 16
+    rows = (op.Gather(pixels, left, axis=3) * left_weight + op.Gather(pixels, right, axis=3) * right_weight) / 16
     upper = op.Gather(rows, top, axis=2) * top_weight / 65536
     lower = op.Gather(rows, bottom, axis=2) * bottom_weight / 65536
     return op.Cast((upper + lower + 2) / 4, to=FLOAT)
 
 
-@script(_steps, default_opset=op)
+@_step
 def _letterbox(image: Value, image_size: Value, stride: Value) -> tuple[Value, Value, Value]:
     """The network's input, and the shift and gain of the corners x1, y1, x2, y2 of a box (float32, 4 each)."""
-    shape = op.Shape(image)
-    height, width = op.Gather(shape, 2), op.Gather(shape, 3)
-    inner_height, inner_width = _inner_size(image_size, image_size, height, width)
-    padding_y, padding_x = (image_size - inner_height) % stride, (image_size - inner_width) % stride
-    top, left = _margin(padding_y), _margin(padding_x)
-
-    pixels = op.Round(op.Clip(image, 0.0, 255.0))
-    resized = op.Expand(_resize_8bit(pixels, inner_height, inner_width), [1, 3, 1, 1])
-    before = op.Concat([0, 0], op.Reshape(top, [1]), op.Reshape(left, [1]), axis=0)
-    after = op.Concat([0, 0], op.Reshape(padding_y - top, [1]), op.Reshape(padding_x - left, [1]), axis=0)
-    letterboxed = op.Pad(resized, op.Concat(before, after, axis=0), 114.0) / 255.0
-
-    corner = op.Concat(op.Reshape(left, [1]), op.Reshape(top, [1]), axis=0)
-    shift = op.Cast(op.Concat(corner, corner, axis=0), to=FLOAT)
-    gain_y = op.Cast(inner_height, to=DOUBLE) / op.Cast(height, to=DOUBLE)
-    gain_x = op.Cast(inner_width, to=DOUBLE) / op.Cast(width, to=DOUBLE)
-    gain = op.Concat(op.Reshape(gain_x, [1]), op.Reshape(gain_y, [1]), axis=0)
-    gains = op.Cast(op.Concat(gain, gain, axis=0), to=FLOAT)
-    return letterboxed, shift, gains
+    size = op.Slice(op.Shape(image), [2], [4])
+    inner = _inner_size(op.Expand(image_size, [2]), size)
+    padding = (image_size - inner) % stride
+    start = _margin(padding)
+    resized = op.Expand(_resize_8bit(op.Round(op.Clip(image, 0.0, 255.0)), inner), [1, 3, 1, 1])
+    letterboxed = op.Pad(resized, op.Concat([0, 0], start, [0, 0], padding - start, axis=0), 114.0)
+    gains = op.Cast(inner, to=DOUBLE) / op.Cast(size, to=DOUBLE)
+    corner_shift = op.Cast(op.Gather(start, [1, 0, 1, 0]), to=FLOAT)
+    corner_gains = op.Cast(op.Gather(gains, [1, 0, 1, 0]), to=FLOAT)
+    return letterboxed / 255.0, corner_shift, corner_gains
 
 
-@script(_steps, default_opset=op)
+@_step
 def _binned_distances(distances: Value, bins: Value) -> Value:
     """(batch, 4 · bins, anchors) → the mean bin (batch, anchors, 4); `bins` is 0, 1, 2, … in float32."""
     split = op.Reshape(distances, op.Concat([0, 4], op.Shape(bins), [-1], axis=0))
     return op.MatMul(op.Softmax(op.Transpose(split, perm=[0, 3, 1, 2]), axis=-1), bins)
 
 
-@script(_steps, default_opset=op)
+@_step
 def _decode(distances: Value, letterboxed: Value, level_strides: Value) -> Value:
     """Distances (batch, anchors, 4) as corners (batch, anchors, 4) in pixels of the letterboxed image."""
-    shape = op.Shape(letterboxed)
-    anchors = op.ConstantOfShape([0, 3])
+    size = op.Slice(op.Shape(letterboxed), [2], [4])
+    centre = op.ConstantOfShape([0, 2])
+    stride = op.ConstantOfShape([0, 1])
     for level in range(op.Size(level_strides)):
         level_stride = op.Gather(level_strides, level)
-        rows, columns = op.Gather(shape, 2) / level_stride, op.Gather(shape, 3) / level_stride
-        size = op.Concat(op.Reshape(rows, [1]), op.Reshape(columns, [1]), axis=0)
-        x = op.Expand(op.Unsqueeze(op.Cast(op.Range(0, columns, 1), to=FLOAT) + 0.5, [0]), size)
-        y = op.Expand(op.Unsqueeze(op.Cast(op.Range(0, rows, 1), to=FLOAT) + 0.5, [1]), size)
-        pixels = op.Expand(op.Cast(level_stride, to=FLOAT), size)
-        new = op.Concat(op.Reshape(x, [-1, 1]), op.Reshape(y, [-1, 1]), op.Reshape(pixels, [-1, 1]), axis=1)
-        anchors = op.Concat(anchors, new, axis=0)
-    centre, stride = op.Slice(anchors, [0], [2], [1]), op.Slice(anchors, [2], [3], [1])
+        cells = op.Gather(op.NonZero(op.Expand(1, size / level_stride)), [1, 0])
+        centre = op.Concat(centre, op.Transpose(op.Cast(cells, to=FLOAT) + 0.5), axis=0)
+        cell_count = op.Slice(op.Shape(cells), [1], [2])
+        new = op.Expand(op.Cast(level_stride, to=FLOAT), op.Concat(cell_count, [1], axis=0))
+        stride = op.Concat(stride, new, axis=0)
     low = centre - op.Slice(distances, [0], [2], [2])
     high = centre + op.Slice(distances, [2], [4], [2])
     middle, extent = (low + high) / 2.0 * stride, (high - low) * stride
     return op.Concat(middle - extent / 2.0, middle + extent / 2.0, axis=2)
 
 
-@script(_steps, default_opset=op)
+@_step
 def _choose(
     boxes: Value, scores: Value, confidence: Value, overlap_iou: Value, max_objects: Value
 ) -> tuple[Value, Value]:
-    """`LabelImage.choose`: anchors and classes of the instances of `boxes` (anchors, 4), `scores` (classes, anchors)."""
+    """`LabelImage.choose`, for `boxes` (anchors, 4) and `scores` (classes, anchors)."""
     best, kinds = op.ReduceMax(scores, axes=[0], keepdims=0), op.ArgMax(scores, axis=0, keepdims=0)
     anchors = op.Squeeze(op.NonZero(best > confidence), [0])
     count = op.Min(op.Shape(anchors), [30000])
@@ -171,7 +167,7 @@ def _choose(
     return op.Gather(anchors, kept), op.Gather(kinds, kept)
 
 
-@script(_steps, default_opset=op)
+@_step
 def _interpolation_taps(size_in: Value, size_out: Value) -> tuple[Value, Value, Value]:
     scale = op.Cast(op.Cast(size_in, to=DOUBLE) / op.Cast(size_out, to=DOUBLE), to=FLOAT)
     source = op.Max((op.Cast(op.Range(0, size_out, 1), to=FLOAT) + 0.5) * scale - 0.5, 0.0)
@@ -181,7 +177,7 @@ def _interpolation_taps(size_in: Value, size_out: Value) -> tuple[Value, Value, 
     return op.Cast(first, to=INT64), op.Cast(second, to=INT64), source - first
 
 
-@script(_steps, default_opset=op)
+@_step
 def _interpolate(
     plane: Value, top: Value, bottom: Value, down: Value, left: Value, right: Value, across: Value
 ) -> Value:
@@ -191,26 +187,23 @@ def _interpolate(
     return op.Gather(wide, top, axis=0) * (1.0 - below) + op.Gather(wide, bottom, axis=0) * below
 
 
-@script(_steps, default_opset=op)
-def _paint(logits: Value, corners: Value, kinds: Value, height: Value, width: Value) -> tuple[Value, Value]:
+@_step
+def _paint(logits: Value, corners: Value, kinds: Value, size: Value) -> tuple[Value, Value]:
     """`yolo_network.paint`: a flat label image and the class of each label (float32; the first is the background's).
 
-    `corners` (n, 4) are whole pixels within the image, and no box is empty.
+    `corners` (n, 4) are whole pixels within the image of `size` (y, x), and no box is empty.
     """
-    shape = op.Shape(logits)
-    rows, columns = op.Gather(shape, 1), op.Gather(shape, 2)
-    inner_height, inner_width = _inner_size(rows * 4, columns * 4, height, width)
-    padding_y, padding_x = rows * 4 - inner_height, columns * 4 - inner_width
-    uneven = op.Max(padding_y % 4, padding_x % 4) > 0
-    uneven_halves = op.Max(padding_y % 8, padding_x % 8) > 0
-    enlarge = op.Where(uneven, 4, op.Where(uneven_halves, 2, 1))
-    large_rows, large_columns = rows * enlarge, columns * enlarge
-    inner_height, inner_width = _inner_size(large_rows, large_columns, height, width)
-    margin_y, margin_x = _margin(large_rows - inner_height), _margin(large_columns - inner_width)
-    large_top, large_bottom, large_down = _interpolation_taps(rows, large_rows)
-    large_left, large_right, large_across = _interpolation_taps(columns, large_columns)
-    top, bottom, down = _interpolation_taps(inner_height, height)
-    left, right, across = _interpolation_taps(inner_width, width)
+    rows_columns = op.Slice(op.Shape(logits), [1], [3])
+    padding = rows_columns * 4 - _inner_size(rows_columns * 4, size)
+    odd_quarters, odd_halves = op.ReduceMax(padding % 4, keepdims=0) > 0, op.ReduceMax(padding % 8, keepdims=0) > 0
+    large = rows_columns * op.Where(odd_quarters, 4, op.Where(odd_halves, 2, 1))
+    inner = _inner_size(large, size)
+    margin_y, margin_x = op.Split(_margin(large - inner), [1, 1])
+    large_top, large_bottom, large_down = _interpolation_taps(op.Gather(rows_columns, 0), op.Gather(large, 0))
+    large_left, large_right, large_across = _interpolation_taps(op.Gather(rows_columns, 1), op.Gather(large, 1))
+    height, width = op.Gather(size, 0), op.Gather(size, 1)
+    top, bottom, down = _interpolation_taps(op.Gather(inner, 0), height)
+    left, right, across = _interpolation_taps(op.Gather(inner, 1), width)
     row_starts = op.Unsqueeze(op.Range(0, height, 1) * width, [1])
     column_numbers = op.Range(0, width, 1)
 
@@ -251,7 +244,7 @@ def _paint(logits: Value, corners: Value, kinds: Value, height: Value, width: Va
     return labels, label_kinds
 
 
-@script(_steps, default_opset=op)
+@_step
 def _label_images(
     image: Value,
     shift: Value,
@@ -265,17 +258,15 @@ def _label_images(
     max_objects: Value,
 ) -> tuple[Value, Value]:
     """What `LabelImage.forward` does after the network: label image and class image (batch, 1, y, x), float32."""
-    shape = op.Shape(image)
-    height, width = op.Gather(shape, 2), op.Gather(shape, 3)
-    size = op.Concat(op.Reshape(height, [1]), op.Reshape(width, [1]), axis=0)
-    limits = op.Concat(op.Reshape(width, [1]), op.Reshape(height, [1]), axis=0)
+    size = op.Slice(op.Shape(image), [2], [4])
+    limits = op.Gather(size, [1, 0])
     # not op.Sigmoid: the error of ONNX Runtime's is absolute, and changes the order of small scores
     scores = 1.0 / (1.0 + op.Exp(op.Neg(class_logits)))
     plane_shape = op.Slice(op.Shape(prototypes), [2], [4])
     none = op.Expand(0.0, op.Concat([0, 1], size, axis=0))
     labels = op.Identity(none)
     kinds = op.Identity(none)
-    for index in range(op.Gather(shape, 0)):
+    for index in range(op.Gather(op.Shape(image), 0)):
         image_boxes = op.Gather(boxes, index)
         anchors, chosen_kinds = _choose(image_boxes, op.Gather(scores, index), confidence, overlap_iou, max_objects)
         corners = op.Cast(op.Ceil((op.Gather(image_boxes, anchors) - shift) / gains), to=INT64)
@@ -290,8 +281,7 @@ def _label_images(
             op.Reshape(planes, op.Concat([-1], plane_shape, axis=0)),
             op.Compress(op.Concat(low, high, axis=1), visible, axis=0),
             op.Cast(op.Compress(chosen_kinds, visible) + 1, to=FLOAT),
-            height,
-            width,
+            size,
         )
         image_shape = op.Concat([1, 1], size, axis=0)
         painted_kinds = op.Gather(label_kinds, op.Cast(painted, to=INT64))
@@ -300,40 +290,23 @@ def _label_images(
     return labels, kinds
 
 
-_FUNCTIONS = (
-    _inner_size,
-    _margin,
-    _resize_taps,
-    _resize_weights,
-    _resize_8bit,
-    _letterbox,
-    _binned_distances,
-    _decode,
-    _choose,
-    _interpolation_taps,
-    _interpolate,
-    _paint,
-    _label_images,
-)
-
-
 def _network_graph(network: nn.Module, image_size: int) -> onnx.GraphProto:
     """The network alone, `letterboxed` → `distances`, `class_logits`, `coefficients`, `prototypes`, all sizes free."""
     planes, anchors = {0: "batch", 2: "y", 3: "x"}, {0: "batch", 2: "anchors"}
-    names = ["distances", "class_logits", "coefficients", "prototypes"]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    file = io.BytesIO()
-    torch.onnx.export(
-        network,
-        (torch.zeros(1, 3, image_size, image_size, device=device),),
-        file,
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["letterboxed"],
-        output_names=names,
-        dynamic_axes={"letterboxed": planes, "prototypes": planes} | dict.fromkeys(names[:3], anchors),
-    )
-    return onnx.load_from_string(file.getvalue()).graph
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, image_size, image_size, device=device),),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["letterboxed"],
+            output_names=list(_NETWORK_OUTPUTS),
+            dynamic_axes={"letterboxed": planes, "prototypes": planes} | dict.fromkeys(_NETWORK_OUTPUTS[:3], anchors),
+        )
+        return onnx.load(file).graph
 
 
 def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
@@ -358,7 +331,7 @@ def _settle_casts(graph: onnx.GraphProto, types: dict[str, int]) -> None:
 
 
 def _call(function: Any, inputs: list[str], outputs: list[str]) -> onnx.NodeProto:
-    return helper.make_node(function.name, inputs, outputs, domain=_steps.domain)
+    return helper.make_node(function.name, inputs, outputs, domain=_domain.domain)
 
 
 def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, path: Path, two_outputs: bool) -> int:
@@ -386,8 +359,7 @@ def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, pa
         _call(_decode, ["pixel_distances", "letterboxed", "level_strides"], ["boxes"]),
         _call(
             _label_images,
-            ["image", "shift", "gains", "boxes", "class_logits", "coefficients", "prototypes"]
-            + ["confidence", "overlap_iou", "max_objects"],
+            ["image", "shift", "gains", "boxes", *_NETWORK_OUTPUTS[1:], "confidence", "overlap_iou", "max_objects"],
             ["labels", "classes"],
         ),
     ]
@@ -399,13 +371,13 @@ def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, pa
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, "y", "x"]) for name in outputs],
         [*inner.initializer, *constants],
     )
-    operators = [helper.make_opsetid("", OPSET), helper.make_opsetid(_steps.domain, _steps.version)]
-    functions = [function.to_function_proto() for function in _FUNCTIONS]
-    for function in functions:
+    operators = [helper.make_opsetid("", OPSET), helper.make_opsetid(_domain.domain, _domain.version)]
+    for function in _functions:
+        # ONNX Script overlooks the calls that stand within a loop
         del function.opset_import[:]
         function.opset_import.extend(operators)
     model = helper.make_model(
-        graph, functions=functions, opset_imports=operators, ir_version=IR_VERSION, producer_name="zoowizard"
+        graph, functions=_functions, opset_imports=operators, ir_version=IR_VERSION, producer_name="zoowizard"
     )
     model = inline_local_functions(model)
     del model.opset_import[:]
