@@ -11,6 +11,10 @@ import pytest
 
 from zoowizard.assets import asset
 
+# Threads that wait for each other by spinning are slow where other tests and their child processes work beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @dataclass(frozen=True)
 class Ran:

@@ -131,17 +131,17 @@ def test_what_surrounds_the_network_is_the_same_to_the_pixel(case: Case, height:
     assert len(np.unique(labels)) > 1
 
 
-def test_the_network_itself_is_the_same(case: Case) -> None:
-    image = np.stack([nuclei_like(256, 180, seed) for seed in (5, 6)])
-    labels, classes = case.session.run(["labels", "classes"], {"image": image})
+@pytest.mark.parametrize(("height", "width", "batch"), [(256, 180, 2), (60, 256, 1)])
+def test_the_network_answers_the_same(case: Case, height: int, width: int, batch: int) -> None:
+    image = np.stack([nuclei_like(height, width, seed) for seed in range(5, 5 + batch)])
+    letterboxed, *answer = case.talking_session.run(["letterboxed", *NETWORK_OUTPUTS], {"image": image})
     with torch.no_grad():
-        expected_labels, expected_classes = LabelImage(case.network, case.settings).eval()(torch.from_numpy(image))
-    # the last bit of a sum may differ between the two libraries, and with it a pixel on an edge
-    assert np.mean(labels != expected_labels.numpy()) < 1e-3
-    assert np.mean(classes != expected_classes.numpy()) < 1e-3
-    assert labels[0].max() >= 10
-    assert labels[1].max() >= 10
-    assert np.array_equal(labels > 0, classes > 0)
+        expected = case.network(torch.from_numpy(letterboxed))
+    # a sum is rounded differently by each library, and random weights magnify that
+    for name, tensor, wanted in zip(NETWORK_OUTPUTS, answer, expected, strict=True):
+        spread = float(wanted.max() - wanted.min())
+        assert spread > 0.1
+        np.testing.assert_allclose(tensor, wanted.numpy(), rtol=0, atol=1e-3 * spread, err_msg=name)
 
 
 def test_any_java_program_can_read_the_file(case: Case) -> None:
@@ -167,7 +167,7 @@ def test_grey_images_labels_alone_and_nothing_found(case: Case, tmp_path: Path) 
     grey = nuclei_like(200, 256, 7, channels=1)[None]
     assert [result.name for result in session.get_outputs()] == ["labels"]
     (labels,) = session.run(None, {"image": grey})
-    expected = case.session.run(["labels"], {"image": np.repeat(grey, 3, axis=1)})[0]
+    (expected,) = case.session.run(["labels"], {"image": np.repeat(grey, 3, axis=1)})
     np.testing.assert_array_equal(labels, expected)
     assert labels.max() >= 10
 

@@ -8,8 +8,9 @@ from zoowizard.board.rows import COLUMNS, Row
 LEAST_WIDTHS = (27, 25, 33, 11, 18, 8, 8, 24)
 """The widths of the columns in the event's document; a longer text makes its column wider."""
 
-FIRST_TO_SHRINK = (2, 7, 1, 0)
-"""Description, notes, category, name: the columns that give way on a narrow terminal."""
+NARROW_TITLES = ("Model Name", "Category", "Status", "Meta", "Exp", "Up", "Notes")
+SHRINKS_TO = {1: 11, 0: 24, 6: 8}
+"""On a narrow terminal the description stays out; category, name, notes give way in turn, down to so many cells."""
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -25,20 +26,30 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def render_plain(rows: Sequence[Row], width: int = 80) -> str:
-    """The rows as a table for a terminal that is `width` cells wide; long texts end in an ellipsis."""
-    table = [COLUMNS, *([_one_line(cell) for cell in row.cells()] for row in rows)]
-    widths = [max(width_of(line[column]) for line in table) for column in range(len(COLUMNS))]
-    if sum(widths) + 2 * len(COLUMNS) > width:
-        table = [("Model Name", "Category", "Description", "Status", "Meta", "Exp", "Up", "Notes"), *table[1:]]
-        widths = [max(width_of(line[column]) for line in table) for column in range(len(COLUMNS))]
-    for column in FIRST_TO_SHRINK:
-        excess = sum(widths) + 2 * (len(COLUMNS) - 1) - width
-        if excess > 0:
-            widths[column] = max(6, widths[column] - excess)
+    """The rows as a table for a terminal that is `width` cells wide.
+
+    Where there is no room for all, the description stays out, titles are short, and long texts end in an ellipsis.
+    """
+    table = [list(COLUMNS), *([_one_line(cell) for cell in row.cells()] for row in rows)]
+    widths = _widths(table)
+    if _excess(widths, width) > 0:
+        table = [list(NARROW_TITLES), *([*cells[:2], *cells[3:]] for cells in table[1:])]
+        widths = _widths(table)
+        for column, least in SHRINKS_TO.items():
+            widths[column] -= max(0, min(_excess(widths, width), widths[column] - least))
     lines = (
         "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)) for line in table
     )
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(width_of(cells[column]) for cells in table) for column in range(len(table[0]))]
+
+
+def _excess(widths: Sequence[int], room: int) -> int:
+    """By how much columns of these widths, two cells apart, are too wide for the room."""
+    return sum(widths) + 2 * (len(widths) - 1) - room
 
 
 def width_of(text: str) -> int:

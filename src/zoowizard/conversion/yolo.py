@@ -43,6 +43,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     import torch
     import ultralytics
 
+    from zoowizard.conversion.torchscript import save_torchscript
     from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
 
     yolo = _load(checkpoint)
@@ -117,7 +118,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     label_image = LabelImage(traced, settings).eval()
     scripted = torch.jit.script(label_image if several_classes else OnlyLabels(label_image).eval())
     torchscript_path = folder / "weights-torchscript.pt"
-    scripted.save(str(torchscript_path))  # type: ignore[no-untyped-call]
+    save_torchscript(scripted, torchscript_path)
 
     def run_torchscript(tensor: Array) -> list[Array]:
         with torch.inference_mode():
@@ -244,7 +245,8 @@ def _input(tensor: Array, image: Array, values: Mapping[str, Any]) -> TensorDesc
 def _outputs(tensors: list[Array], classes: list[str], values: Mapping[str, Any]) -> list[TensorDescription]:
     kinds = [
         ("labels", "label", "label image: one number an instance, the surest first, 0 is background"),
-        ("classes", "class", _class_description(classes)),
+        # not `class`: the zoo's library before 0.5.12 takes no word of Python for a channel
+        ("classes", "class_number", _class_description(classes)),
     ]
     described = []
     for tensor, (name, channel, text) in zip(tensors, kinds, strict=False):

@@ -1,0 +1,30 @@
+"""Saving TorchScript without what it remembers of the machine that made it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save_torchscript(scripted: Any, path: Path) -> None:
+    """Save a scripted or traced module to `path`, without its debug records.
+
+    For error messages TorchScript keeps the source path and the call stack of every operation, packed into records
+    that end in `.debug_pkl`: they hold the account, the folders and the environment of whoever converts. Loading
+    needs none of them. The records are described in `torch/csrc/jit/docs/serialization.md` of PyTorch.
+    """
+    whole = path.with_name(f"{path.name}.whole")
+    scripted.save(str(whole))
+    try:
+        reader = torch._C.PyTorchFileReader(str(whole))
+        writer = torch._C.PyTorchFileWriter(str(path))
+        # the oldest torch that may load it is written into the file: by the writer, and later than it asks for here
+        writer.set_min_version(int(reader.get_record("version")))
+        written_by_the_writer = {"version", "byteorder", ".data/serialization_id"}
+        for name in reader.get_all_records():
+            if not name.endswith(".debug_pkl") and name not in written_by_the_writer:
+                record = reader.get_record(name)
+                writer.write_record(name, record, len(record))
+        writer.write_end_of_file()
+    finally:
+        whole.unlink()
