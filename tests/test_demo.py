@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import Demo, run_zoowizard
+from commands import Demo, run_zoowizard
 from imageio import v3 as iio
 from PIL import Image
 
