@@ -207,3 +207,17 @@ def test_a_package_with_other_weights_fails_its_tests(demo: Demo, contents: Path
     assert "onnx" in ran.json()["reason"]
     formats = json.loads((tmp_path / "out" / "report.json").read_text())["formats"]
     assert {one["weight_format"]: one["status"] for one in formats} == {"torchscript": "passed", "onnx": "failed"}
+
+
+def test_the_board_says_when_answers_were_changed_since_the_build(demo: Demo, tmp_path: Path) -> None:
+    import shutil
+
+    workspace = tmp_path / "workspace"
+    shutil.copytree(demo.workspace, workspace)
+    [path] = workspace.glob("models/*/draft.json")
+    draft = json.loads(path.read_text())
+    draft["given"]["description"]["value"] = "Finds something else than it was built for."
+    path.write_text(json.dumps(draft))
+    [row] = run_zoowizard(["board", "--json", "--workspace", workspace]).json()
+    assert row["Exported"] == "Yes"
+    assert "changed since" in row["Notes"]

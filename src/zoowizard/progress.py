@@ -13,7 +13,8 @@ from zoowizard.jobs.state import Job, follow, read_job
 def watch(folder: Path) -> Job:
     """Show a job's events until it has ended; gives the job as it then is.
 
-    On a terminal the step that is under way rewrites its own line; elsewhere each step is one line when it is done.
+    On a terminal the step that is under way rewrites its own line; elsewhere a step is a line when it begins and one
+    when it is done.
     """
     live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     for _, _, event in follow(folder):
@@ -28,8 +29,7 @@ def watch(folder: Path) -> Job:
 def _lines(event: Event, live: bool) -> Iterator[str]:
     match event:
         case StepStarted(step):
-            if live:
-                yield f"\r\x1b[K  {printable(step)} ..."
+            yield f"\r\x1b[K  {printable(step)} ..." if live else f"  {printable(step)} ...\n"
         case Progress(step, fraction, note):
             if live:
                 yield f"\r\x1b[K  {printable(step)} {fraction:4.0%}  {printable(note)[:50]}"

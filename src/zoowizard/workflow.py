@@ -14,7 +14,7 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify
 from zoowizard.families.registry import family
 from zoowizard.jobs.engines import Engine, LocalEngine
-from zoowizard.jobs.folder import create
+from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.state import Job, list_jobs
 
 TIME_LIMIT_S = 4 * 3600.0
@@ -147,7 +147,10 @@ def board_rows(workspace: Workspace) -> tuple[list[Row], list[str]]:
 
 def board_row(workspace: Workspace, draft: Draft) -> Row:
     """The row of one model."""
-    return fold(draft, fields_of(draft.family), list_jobs(workspace.jobs(draft.id)))
+    jobs = list_jobs(workspace.jobs(draft.id))
+    built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
+    built_from = None if built is None else read_spec(built.folder).work.get("values")
+    return fold(draft, fields_of(draft.family), jobs, built_from=built_from)
 
 
 def _start(folder: Path, engine: Engine | None) -> Path:

@@ -88,8 +88,16 @@ class Row:
         return dict(zip(COLUMNS, self.cells(), strict=True))
 
 
-def fold(draft: Draft, fields: Sequence[Field], jobs: Sequence[BuildJob], receipts: Sequence[Receipt] = ()) -> Row:
+def fold(
+    draft: Draft,
+    fields: Sequence[Field],
+    jobs: Sequence[BuildJob],
+    receipts: Sequence[Receipt] = (),
+    built_from: Mapping[str, Any] | None = None,
+) -> Row:
     """The row of one model. `fields` are all its questions, `jobs` its jobs with the newest first.
+
+    `built_from` are the values that the newest build had; where the draft holds others by now, the notes say so.
 
     Status is `Not Started` (only files were read), `In Progress` (answers, no package yet), `Testing` (a job is at it),
     `Failed`, `Tested` or `Uploaded`. Exported is `Yes` only where the newest build that was not cancelled passed.
@@ -111,8 +119,12 @@ def fold(draft: Draft, fields: Sequence[Field], jobs: Sequence[BuildJob], receip
         metadata_complete="Yes" if not wrong and not lacking else "No",
         exported="Yes" if exported else "No",
         uploaded="Yes" if uploaded else "No",
-        notes=_notes(ended, underway, exported, wrong, lacking),
+        notes=_notes(ended, underway, exported, wrong, lacking, _is_outdated(draft, built_from)),
     )
+
+
+def _is_outdated(draft: Draft, built_from: Mapping[str, Any] | None) -> bool:
+    return built_from is not None and {name: known.value for name, known in draft.values.items()} != built_from
 
 
 def _text(draft: Draft, name: str) -> str:
@@ -131,7 +143,12 @@ def _status(draft: Draft, ended: BuildJob | None, underway: bool, exported: bool
 
 
 def _notes(
-    ended: BuildJob | None, underway: bool, exported: bool, wrong: Mapping[str, str], lacking: Sequence[str]
+    ended: BuildJob | None,
+    underway: bool,
+    exported: bool,
+    wrong: Mapping[str, str],
+    lacking: Sequence[str],
+    outdated: bool,
 ) -> str:
     if ended is not None and not exported and not underway:
         return _short(ended.reason or f"the build {ended.state}")
@@ -140,6 +157,8 @@ def _notes(
         return _short(f"{name}: {problem}")
     if lacking:
         return _short(f"missing: {', '.join(lacking)}")
+    if ended is not None and exported and outdated:
+        return "the answers were changed since the package was built: build it again"
     if ended is not None and exported:
         return _parity((ended.outcome or {}).get("parity"))
     return ""
