@@ -83,8 +83,8 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         )
     if getattr(backend, "channels", 3) != 3:
         raise ZoowizardError(
-            f"{checkpoint.name}: it was trained on {backend.channels} channels; only models of 3 (RGB, or grayscale "
-            "read as RGB, as ultralytics does) can be packaged so far"
+            f"{checkpoint.name}: it was trained on images of {backend.channels} channel(s); only models of 3 (RGB, or "
+            "grayscale read as RGB, as ultralytics does) can be packaged so far"
         )
     classes = [str(backend.names[key]) for key in sorted(backend.names)]
     settings = Settings(

@@ -136,7 +136,7 @@ def recognise(path: Path) -> Recognition | None:
     told = _told(run, contents, args)
     warnings = [*args_warnings, *told.problems, *warnings_of(told, found.refused is not None)]
     if contents is not None and told.network is not None:
-        found = replace(found, evidence=(*found.evidence, f"the checkpoint holds a {told.network.kind}"))
+        found = replace(found, evidence=(*found.evidence, f"the checkpoint holds an {told.network.kind}"))
     return replace(found, values=values_of(told), warnings=tuple(warnings))
 
 
