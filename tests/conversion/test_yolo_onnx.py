@@ -91,7 +91,7 @@ class Case:
             certain = self.network(images)[1].amax(1).flatten().sort(descending=True)[0]
         strides = tuple(int(stride) for stride in head.stride)
         confidence = float(certain[300].sigmoid())
-        self.settings = Settings(IMAGE_SIZE, max(strides), strides, head.reg_max, confidence, 0.7, 150)
+        self.settings = Settings(IMAGE_SIZE, 3, max(strides), strides, head.reg_max, confidence, 0.7, 150)
         self.file = folder / f"{Path(architecture).stem}.onnx"
         self.opset = export_onnx(self.network, self.settings, 3, self.file, True)
         described = onnx.load(self.file)

@@ -27,12 +27,13 @@ LabelImage = NDArray[np.int32]
 ONE_CLASS = ["nucleus"]
 THREE_CLASSES = ["round cell", "mitotic", "debris"]
 CASES = [
-    # architecture, image size, classes, colour
-    ("yolov8n-seg.yaml", 320, THREE_CLASSES, "rgb"),
-    ("yolov8n-seg-p6.yaml", 384, ONE_CLASS, "rgb"),  # four levels, sides in multiples of 64
-    ("yolo11n-seg.yaml", 224, ONE_CLASS, "grayscale"),
-    ("yolo12n-seg.yaml", 352, THREE_CLASSES, "grayscale"),
-    ("yolo26n-seg.yaml", 320, THREE_CLASSES, "rgb"),  # distances without bins, and a second head that is not used
+    # architecture, image size, classes, colour, channels of the network
+    ("yolov8n-seg.yaml", 320, THREE_CLASSES, "rgb", 3),
+    ("yolov8n-seg-p6.yaml", 384, ONE_CLASS, "rgb", 3),  # four levels, sides in multiples of 64
+    ("yolo11n-seg.yaml", 224, ONE_CLASS, "grayscale", 3),
+    ("yolo12n-seg.yaml", 352, THREE_CLASSES, "grayscale", 3),
+    ("yolo11n-seg.yaml", 256, ONE_CLASS, "grayscale", 1),
+    ("yolo26n-seg.yaml", 320, THREE_CLASSES, "rgb", 3),  # distances without bins, and a second head that is not used
 ]
 SHAPES = [(256, 320), (300, 400), (97, 64)]
 CONFIDENCE, OVERLAP_IOU, MAX_OBJECTS = 0.25, 0.6, 60
@@ -63,17 +64,21 @@ def cells(shape: tuple[int, int], colour: str, seed: int = 0) -> Picture:
     return whole if colour == "rgb" else np.ascontiguousarray(whole[..., 0])
 
 
-def write_checkpoint(path: Path, architecture: str, image_size: int, classes: list[str], picture: Picture) -> None:
+def write_checkpoint(
+    path: Path, architecture: str, image_size: int, classes: list[str], picture: Picture, channels: int
+) -> None:
     """A checkpoint as training leaves it behind, of a network that finds objects of all sizes and classes."""
     from ultralytics.nn.tasks import SegmentationModel
 
     torch.manual_seed(3)
-    model = SegmentationModel(architecture, nc=len(classes), verbose=False)
+    model = SegmentationModel(architecture, ch=channels, nc=len(classes), verbose=False)
     model.names = dict(enumerate(classes))
     model.args = {"task": "segment", "imgsz": image_size}
     model.task = "segment"
     coloured = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-    batch = torch.from_numpy(coloured.transpose(2, 0, 1)[None]).float().repeat(2, 1, 1, 1)[:, :, :256, :256] / 255
+    batch = (
+        torch.from_numpy(coloured.transpose(2, 0, 1)[None]).float().repeat(2, 1, 1, 1)[:, :channels, :256, :256] / 255
+    )
     head: Any = model.model[-1]
     last = {kind: [branch[-1] for branch in getattr(head, kind)] for kind in ("cv2", "cv3", "cv4")}
     spread = {"cv2": 1.5, "cv3": 1.5, "cv4": 1.0}
@@ -112,12 +117,12 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(before)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0].removesuffix(".yaml"))
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].removesuffix('.yaml')}-{case[4]}")
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    architecture, image_size, classes, colour = request.param
+    architecture, image_size, classes, colour, channels = request.param
     folder = tmp_path_factory.mktemp("网络 [1]")
     picture = cells(SHAPES[0], colour)
-    write_checkpoint(folder / "best.pt", architecture, image_size, classes, picture)
+    write_checkpoint(folder / "best.pt", architecture, image_size, classes, picture, channels)
     values = {
         "confidence": CONFIDENCE,
         "overlap_iou": OVERLAP_IOU,
@@ -130,12 +135,16 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     pictures = [cells(shape, colour, seed) for seed, shape in enumerate(SHAPES)]
     predicted = [
         (picture, images[: 1 if len(classes) == 1 else 2])
-        for picture, images in zip(pictures, painted_by_predict(folder / "best.pt", image_size, pictures), strict=True)
+        for picture, images in zip(
+            pictures, painted_by_predict(folder / "best.pt", image_size, pictures, channels), strict=True
+        )
     ]
     return Case(folder / "best.pt", converted, image_size, classes, colour, predicted)
 
 
-def painted_by_predict(checkpoint: Path, image_size: int, pictures: list[Picture]) -> list[list[LabelImage]]:
+def painted_by_predict(
+    checkpoint: Path, image_size: int, pictures: list[Picture], channels: int
+) -> list[list[LabelImage]]:
     """Label image and class image out of the framework's own results, the surest object on top."""
     from ultralytics import YOLO
 
@@ -143,7 +152,7 @@ def painted_by_predict(checkpoint: Path, image_size: int, pictures: list[Picture
     for picture in pictures:
         coloured = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
         [result] = yolo.predict(
-            np.ascontiguousarray(coloured[..., ::-1]),
+            picture if channels == 1 else np.ascontiguousarray(coloured[..., ::-1]),
             conf=CONFIDENCE,
             iou=OVERLAP_IOU,
             max_det=MAX_OBJECTS,

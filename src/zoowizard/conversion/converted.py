@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -56,9 +55,3 @@ class Converted:
     framework: str
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def largest_difference(first: Array, second: Array) -> tuple[float, float]:
-    """The largest absolute difference of two arrays of one shape, and the share of elements that differ."""
-    apart = np.abs(first.astype(np.float64) - second.astype(np.float64))
-    return float(apart.max(initial=0.0)), float((apart > 0).mean()) if apart.size else 0.0

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights, largest_difference
+from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights
+from zoowizard.conversion.torchscript import save_torchscript
+from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
+from zoowizard.conversion.yolo_onnx import export_onnx
 from zoowizard.drafts.pixels import parse_pixel_size
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
 
 SMALLEST_SIDE_PX = 64
+MOST_DIFFERING = 5000e-6
+"""The share of elements that may differ at most, which is the bound of bioimageio.spec's ReproducibilityTolerance."""
 
 
 def _quiet_offline(folder: Path) -> None:
@@ -39,13 +45,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     (y, x, 3) uint8. Raises ZoowizardError where the checkpoint is no segmentation model or nothing is found in `image`.
     """
     _quiet_offline(folder / "ultralytics")
-    step.progress(0.05, "loading torch and ultralytics")
-    import torch
-    import ultralytics
-
-    from zoowizard.conversion.torchscript import save_torchscript
-    from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
-
+    step.progress(0.05, "loading ultralytics")
     yolo = _load(checkpoint)
     arguments: dict[str, Any] = {
         "conf": float(values["confidence"]),
@@ -56,39 +56,99 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         "device": "cpu",
         "verbose": False,
     }
-
-    def predict_native(picture: Array) -> Array:
-        coloured = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-        result = yolo.predict(np.ascontiguousarray(coloured[..., ::-1]), **arguments)[0]
-        labels = np.zeros(picture.shape[:2], np.int32)
-        if result.masks is not None:
-            masks = result.masks.data.numpy()
-            for index in range(len(masks) - 1, -1, -1):  # the surest is painted last: it stays visible
-                labels[masks[index] > 0] = index + 1
-        return labels
-
-    step.progress(0.4, "predicting the test image with ultralytics")
-    native = predict_native(image)
-    if not native.any():
+    step.progress(0.2, "predicting the test image with ultralytics")
+    if not predict_native(yolo, arguments, image).any():
         raise ZoowizardError(
             f"test_image: the model finds nothing in {values.get('test_image', 'the test image')} at a confidence of "
             f"{arguments['conf']}; give an image that holds the objects it was trained on, or lower `confidence`"
         )
+    # what `predict` made of the checkpoint: the head chosen, batch normalisation fused, the image size rounded up
+    backend, size = yolo.predictor.model, int(yolo.predictor.imgsz[0])
+    settings = _settings(checkpoint, backend, size, arguments)
+    classes = [str(backend.names[key]) for key in sorted(backend.names)]
+    if settings.network_channels == 1 and not _looks_gray(image):
+        raise ZoowizardError(
+            "test_image: it is in colour, but the model was trained on grayscale images; give such a one"
+        )
+    colour_channels = 1 if settings.network_channels == 1 or _is_grayscale(values, image) else 3
 
-    backend = yolo.predictor.model
-    network, head = backend.model, backend.model.model[-1]
+    step.progress(0.5, "tracing the network")
+    network = Network(backend.model).eval()
+    example = torch.rand(1, settings.network_channels, size, size)
+    label_image = LabelImage(torch.jit.trace(network, example, check_trace=False), settings).eval()  # type: ignore[no-untyped-call]
+    scripted = torch.jit.script(label_image if len(classes) > 1 else OnlyLabels(label_image).eval())
+    torchscript = folder / "weights-torchscript.pt"
+    save_torchscript(scripted, torchscript)
+
+    step.progress(0.6, "drawing the test image")
+    input_tensor = _to_input(image, colour_channels)
+    outputs = _run_torchscript(scripted, input_tensor)
+    step.progress(0.7, "converting to ONNX")
+    exported, why_not = _onnx(network, settings, colour_channels, len(classes) > 1, folder, scripted, input_tensor)
+    version = {"pytorch_version": torch.__version__.split("+")[0]}
+    return Converted(
+        inputs=[_input(input_tensor, image, values)],
+        outputs=_outputs(outputs, classes, values),
+        weights=[Weights("torchscript", torchscript, version), *([exported] if exported else [])],
+        to_input=lambda picture: _to_input(picture, colour_channels),
+        predict_native=lambda picture: predict_native(yolo, arguments, picture),
+        framework=f"ultralytics {_version()}",
+        notes=[*_notes(settings, values), *([why_not] if why_not else [])],
+        facts={"classes": classes, "colour": "grayscale" if colour_channels == 1 else "rgb", "image_size": size},
+    )
+
+
+class Network(torch.nn.Module):
+    """The fused network of ultralytics with the four tensors that `LabelImage` asks for as its answer."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Box distances, class logits, mask coefficients, mask prototypes; for their shapes see `LabelImage`."""
+        (_, prototypes), raw = self.network(image)
+        return raw["boxes"], raw["scores"], raw["mask_coefficient"], prototypes
+
+
+def predict_native(yolo: Any, arguments: Mapping[str, Any], picture: Array) -> Array:
+    """The label image (y, x) that `model.predict` gives for a picture, (y, x) or (y, x, 3) uint8 in RGB."""
+    result = yolo.predict(_as_opencv_reads_it(picture, yolo), **arguments)[0]
+    labels = np.zeros(picture.shape[:2], np.int32)
+    if result.masks is not None:
+        masks = result.masks.data.numpy()
+        for index in range(len(masks) - 1, -1, -1):  # the surest is painted last: it stays visible
+            labels[masks[index] > 0] = index + 1
+    return labels
+
+
+def _as_opencv_reads_it(picture: Array, yolo: Any) -> Array:
+    """Blue, green, red; or one channel where the network has one."""
+    if _channels_of(yolo.model) == 1:
+        return np.ascontiguousarray(picture if picture.ndim == 2 else picture[..., 0])
+    coloured = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    return np.ascontiguousarray(coloured[..., ::-1])
+
+
+def _channels_of(model: Any) -> int:
+    return int((getattr(model, "yaml", None) or {}).get("channels", 3))
+
+
+def _settings(checkpoint: Path, backend: Any, image_size: int, arguments: Mapping[str, Any]) -> Settings:
+    """What `LabelImage` needs to know. Raises ZoowizardError for heads and channels that it cannot reproduce."""
+    head, channels = backend.model.model[-1], _channels_of(backend.model)
     if getattr(head, "cv2", None) is None or backend.end2end:
         raise ZoowizardError(
             f"{checkpoint.name}: its head was fused for NMS-free prediction; give the checkpoint that training wrote"
         )
-    if getattr(backend, "channels", 3) != 3:
+    if channels not in (1, 3):
         raise ZoowizardError(
-            f"{checkpoint.name}: it was trained on images of {backend.channels} channel(s); only models of 3 (RGB, or "
-            "grayscale read as RGB, as ultralytics does) can be packaged so far"
+            f"{checkpoint.name}: it was trained on images of {channels} channels; only models of 1 or 3 (grayscale or "
+            "RGB) can be packaged so far"
         )
-    classes = [str(backend.names[key]) for key in sorted(backend.names)]
-    settings = Settings(
-        image_size=int(yolo.predictor.imgsz[0]),
+    return Settings(
+        image_size=image_size,
+        network_channels=channels,
         stride=int(backend.stride),
         level_strides=tuple(int(stride) for stride in head.stride),
         box_bins=int(head.reg_max),
@@ -96,60 +156,19 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         overlap_iou=arguments["iou"],
         max_objects=arguments["max_det"],
     )
-    colour_channels = 1 if _is_grayscale(values, image) else 3
-    several_classes = len(classes) > 1
 
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
 
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-            (_, prototypes), raw = self.network(x)
-            return raw["boxes"], raw["scores"], raw["mask_coefficient"], prototypes
+def _version() -> str:
+    import ultralytics
 
-    def to_input(picture: Array) -> Array:
-        return _to_input(picture, colour_channels)
+    return str(ultralytics.__version__)
 
-    step.progress(0.5, "tracing the network")
-    plain = Network().eval()
-    side = settings.image_size
-    traced = torch.jit.trace(plain, torch.rand(1, 3, side, side), check_trace=False)  # type: ignore[no-untyped-call]
-    label_image = LabelImage(traced, settings).eval()
-    scripted = torch.jit.script(label_image if several_classes else OnlyLabels(label_image).eval())
-    torchscript_path = folder / "weights-torchscript.pt"
-    save_torchscript(scripted, torchscript_path)
 
-    def run_torchscript(tensor: Array) -> list[Array]:
-        with torch.inference_mode():
-            out = scripted(torch.from_numpy(tensor).float())
-        return [part.numpy() for part in (out if isinstance(out, tuple) else (out,))]
-
-    step.progress(0.6, "drawing the test image")
-    input_tensor = to_input(image)
-    outputs = run_torchscript(input_tensor)
-    weights = [
-        Weights("torchscript", torchscript_path, {"pytorch_version": torch.__version__.split("+")[0]}),
-    ]
-    step.progress(0.7, "converting to ONNX")
-    onnx_weights, onnx_note = _onnx(
-        plain, settings, colour_channels, several_classes, folder, run_torchscript, input_tensor
-    )
-    if onnx_weights is not None:
-        weights.append(onnx_weights)
-    notes = list(_notes(settings, values, image.shape[:2]))
-    if onnx_note:
-        notes.append(onnx_note)
-    return Converted(
-        inputs=[_input(input_tensor, image, values)],
-        outputs=_outputs(outputs, classes, values),
-        weights=weights,
-        to_input=to_input,
-        predict_native=predict_native,
-        framework=f"ultralytics {ultralytics.__version__}",
-        notes=notes,
-        facts={"classes": classes, "colour": "grayscale" if colour_channels == 1 else "rgb", "image_size": side},
-    )
+def _run_torchscript(scripted: Any, tensor: Array) -> list[Array]:
+    """The output tensors of the scripted module for one input tensor."""
+    with torch.inference_mode():
+        out = scripted(torch.from_numpy(tensor).float())
+    return [part.numpy() for part in (out if isinstance(out, tuple) else (out,))]
 
 
 def _load(checkpoint: Path) -> Any:
@@ -169,6 +188,10 @@ def _is_grayscale(values: Mapping[str, Any], image: Array) -> bool:
     answered = values.get("colour")
     if answered:
         return bool(answered == "grayscale")
+    return _looks_gray(image)
+
+
+def _looks_gray(image: Array) -> bool:
     return image.ndim == 2 or bool((image == image[..., :1]).all())
 
 
@@ -182,36 +205,32 @@ def _to_input(picture: Array, channels: int) -> Array:
 
 
 def _onnx(
-    plain: Any,
-    settings: Any,
+    network: Network,
+    settings: Settings,
     colour_channels: int,
     several_classes: bool,
     folder: Path,
-    run_torchscript: Any,
+    scripted: Any,
     input_tensor: Array,
 ) -> tuple[Weights | None, str]:
     """ONNX where it reproduces the TorchScript at two shapes; else None and the sentence that says why not."""
     import onnxruntime
 
-    from zoowizard.conversion.yolo_onnx import export_onnx
-
     path = folder / "weights.onnx"
+    rows, columns = input_tensor.shape[2:]
+    part = input_tensor[:, :, : max(SMALLEST_SIDE_PX, rows * 3 // 4), : max(SMALLEST_SIDE_PX, columns * 2 // 3)]
     try:
-        opset = export_onnx(plain, settings, colour_channels, path, several_classes)
+        opset = export_onnx(network, settings, colour_channels, path, several_classes)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        rows, columns = input_tensor.shape[2:]
-        smaller = input_tensor[:, :, : max(SMALLEST_SIDE_PX, rows * 3 // 4), : max(SMALLEST_SIDE_PX, columns * 2 // 3)]
-        worst = 0.0
-        for tensor in (input_tensor, smaller):
-            expected = run_torchscript(np.ascontiguousarray(tensor))
-            got = session.run(None, {session.get_inputs()[0].name: tensor.astype(np.float32)})
-            worst = max(worst, *(largest_difference(a, b)[1] for a, b in zip(expected, got, strict=True)))
+        differing = []
+        for tensor in (input_tensor, np.ascontiguousarray(part)):
+            expected, got = _run_torchscript(scripted, tensor), session.run(None, {"image": tensor.astype(np.float32)})
+            differing += [float((one != other).mean()) for one, other in zip(expected, got, strict=True)]
     except Exception as problem:
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        return None, f"ONNX was left out: this network could not be converted ({type(problem).__name__}: {reason})."
-    # the zoo's own bound for elements that may differ, see bioimageio.spec's ReproducibilityTolerance
-    if worst > 5000e-6:
-        return None, f"ONNX was left out: {worst:.2%} of its pixels differ from those of TorchScript."
+        lines = str(problem).strip().splitlines() or ["no message"]
+        return None, f"ONNX was left out: the network could not be converted ({type(problem).__name__}: {lines[0]})."
+    if max(differing) > MOST_DIFFERING:
+        return None, f"ONNX was left out: {max(differing):.2%} of its pixels differ from those of TorchScript."
     return Weights("onnx", path, {"opset_version": opset}, parent="torchscript"), ""
 
 
@@ -273,7 +292,7 @@ def _class_description(classes: list[str]) -> str:
     return text if len(text) <= 128 else "class image: 0 background, then the classes in the order of the documentation"
 
 
-def _notes(settings: Any, values: Mapping[str, Any], shape: tuple[int, ...]) -> list[str]:
+def _notes(settings: Settings, values: Mapping[str, Any]) -> list[str]:
     side = settings.image_size
     notes = [
         f"Give whole images, not tiles: as in `model.predict`, every image is resized inside so that its longer side "

@@ -22,6 +22,7 @@ class Settings:
     """How the network's answer becomes instances; the numbers are those of `model.predict`."""
 
     image_size: int
+    network_channels: int
     stride: int
     level_strides: tuple[int, ...]
     box_bins: int
@@ -164,12 +165,13 @@ def paint(logits: Tensor, boxes: Tensor, classes: Tensor, height: int, width: in
 class LabelImage(nn.Module):
     """A segmentation network with everything around it. See the module's text.
 
-    `network` takes a float32 image (batch, 3, y, x) from 0 to 1, with sides that are multiples of the stride, and gives
-    box distances (batch, 4 · bins, anchors), class logits (batch, classes, anchors), mask coefficients (batch, 32,
-    anchors) and mask prototypes (batch, 32, y / 4, x / 4).
+    `network` takes a float32 image (batch, 3 or 1, y, x) from 0 to 1, with sides that are multiples of the stride. It
+    gives box distances (batch, 4 · bins, anchors), class logits (batch, classes, anchors), mask coefficients (batch,
+    32, anchors) and mask prototypes (batch, 32, y / 4, x / 4).
     """
 
     image_size: Final[int]
+    network_channels: Final[int]
     stride: Final[int]
     box_bins: Final[int]
     confidence: Final[float]
@@ -183,6 +185,7 @@ class LabelImage(nn.Module):
         super().__init__()
         self.network = network
         self.image_size = settings.image_size
+        self.network_channels = settings.network_channels
         self.stride = settings.stride
         self.level_strides = list(settings.level_strides)
         self.box_bins = settings.box_bins
@@ -243,7 +246,7 @@ class LabelImage(nn.Module):
 
         pixels = torch.round(torch.clamp(image, 0, 255))
         resized = resize_8bit(pixels, inner_height, inner_width)
-        shape = (image.shape[0], 3, inner_height + padding_y, inner_width + padding_x)
+        shape = (image.shape[0], self.network_channels, inner_height + padding_y, inner_width + padding_x)
         letterboxed = torch.full(shape, self.padding_grey, device=image.device)
         letterboxed[:, :, top : top + inner_height, left : left + inner_width] = resized
         distances, class_logits, coefficients, prototypes = self.network(letterboxed / 255)

@@ -101,13 +101,16 @@ def _resize_8bit(image: Value, size: Value) -> Value:
 
 
 @_step
-def _letterbox(image: Value, image_size: Value, stride: Value) -> tuple[Value, Value, Value]:
-    """The network's input, and the shift and gain of the corners x1, y1, x2, y2 of a box (float32, 4 each)."""
+def _letterbox(image: Value, image_size: Value, stride: Value, channels: Value) -> tuple[Value, Value, Value]:
+    """The network's input, and the shift and gain of the corners x1, y1, x2, y2 of a box (float32, 4 each).
+
+    `channels` is the shape (1, channels, 1, 1) of the network's input.
+    """
     size = op.Slice(op.Shape(image), [2], [4])
     inner = _inner_size(op.Expand(image_size, [2]), size)
     padding = (image_size - inner) % stride
     start = _margin(padding)
-    resized = op.Expand(_resize_8bit(op.Round(op.Clip(image, 0.0, 255.0)), inner), [1, 3, 1, 1])
+    resized = op.Expand(_resize_8bit(op.Round(op.Clip(image, 0.0, 255.0)), inner), channels)
     letterboxed = op.Pad(resized, op.Concat([0, 0], start, [0, 0], padding - start, axis=0), 114.0)
     gains = op.Cast(inner, to=DOUBLE) / op.Cast(size, to=DOUBLE)
     corner_shift = op.Cast(op.Gather(start, [1, 0, 1, 0]), to=FLOAT)
@@ -290,7 +293,7 @@ def _label_images(
     return labels, kinds
 
 
-def _network_graph(network: nn.Module, image_size: int) -> onnx.GraphProto:
+def _network_graph(network: nn.Module, channels: int, image_size: int) -> onnx.GraphProto:
     """The network alone, `letterboxed` → `distances`, `class_logits`, `coefficients`, `prototypes`, all sizes free."""
     planes, anchors = {0: "batch", 2: "y", 3: "x"}, {0: "batch", 2: "anchors"}
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -298,7 +301,7 @@ def _network_graph(network: nn.Module, image_size: int) -> onnx.GraphProto:
         file = Path(folder) / "network.onnx"
         torch.onnx.export(
             network,
-            (torch.zeros(1, 3, image_size, image_size, device=device),),
+            (torch.zeros(1, channels, image_size, image_size, device=device),),
             file,
             dynamo=False,
             opset_version=OPSET,
@@ -341,14 +344,16 @@ def export_onnx(network: nn.Module, settings: Settings, colour_channels: int, pa
     (batch, `colour_channels`: 1 or 3, y, x) from 0 to 255, of any batch and size; its outputs `labels` and, where
     `two_outputs` is asked for, `classes` are float32 (batch, 1, y, x), numbered as by `LabelImage`.
     """
-    inner = _network_graph(network, settings.image_size)
+    inner = _network_graph(network, settings.network_channels, settings.image_size)
     float_values = {"confidence": settings.confidence, "overlap_iou": settings.overlap_iou}
     whole_values = {"image_size": settings.image_size, "stride": settings.stride, "max_objects": settings.max_objects}
     constants = [helper.make_tensor(name, TensorProto.FLOAT, (), [value]) for name, value in float_values.items()]
     constants += [helper.make_tensor(name, TensorProto.INT64, (), [value]) for name, value in whole_values.items()]
+    channels = settings.network_channels
+    constants.append(helper.make_tensor("channels", TensorProto.INT64, (4,), [1, channels, 1, 1]))
     strides = settings.level_strides
     constants.append(helper.make_tensor("level_strides", TensorProto.INT64, (len(strides),), strides))
-    before = [_call(_letterbox, ["image", "image_size", "stride"], ["letterboxed", "shift", "gains"])]
+    before = [_call(_letterbox, ["image", "image_size", "stride", "channels"], ["letterboxed", "shift", "gains"])]
     read_distances = helper.make_node("Transpose", ["distances"], ["pixel_distances"], perm=[0, 2, 1])
     if settings.box_bins > 1:
         bins = range(settings.box_bins)
