@@ -299,6 +299,11 @@ def _notes(settings: Settings, values: Mapping[str, Any]) -> list[str]:
         f"has {side} px, and the label image is brought back to the size of the image.",
         "Labels of neighbouring tiles cannot be joined: each image starts counting at 1.",
     ]
+    notes.append(
+        f"Agreement is measured against `model.predict(image, imgsz={side}, conf={settings.confidence:g}, "
+        f"iou={settings.overlap_iou:g}, max_det={settings.max_objects}, retina_masks=True)`. Without `retina_masks` "
+        "ultralytics draws its masks at the size of the network's input, which is coarser or finer than the image."
+    )
     asked = values.get("image_size_asked")
     if asked and int(asked) != side:
         notes.append(

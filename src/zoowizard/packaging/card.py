@@ -120,9 +120,9 @@ def _model_description(values: Values) -> str:
             ("Maintained by", "; ".join(_person(person) for person in _mappings(values.get("maintainers")))),
             ("Model type", text(values.get("architecture"))),
             ("Modality", text(values.get("modality"))),
-            ("Classes", ", ".join(text(name) for name in _list(values.get("classes")))),
+            ("Classes", _classes(values.get("classes"))),
             ("Licence", _licence(values.get("license"))),
-            ("Finetuned from model", text(_file_name(values.get("base_weights")))),
+            ("Finetuned from model", text(_base_model(values))),
         ]
     )
 
@@ -154,7 +154,7 @@ def _training_procedure(values: Values) -> list[tuple[str, str]]:
             "Framework",
             f"ultralytics {text(values['ultralytics_version'])}" if values.get("ultralytics_version") else "",
         ),
-        ("Starting weights", text(_file_name(values.get("base_weights")))),
+        ("Starting weights", text(_base_model(values))),
         ("Image size (pixels)", f"{size} (asked for: {asked})" if asked and asked != size else size),
         ("Epochs planned", number(values.get("epochs"))),
         ("Epochs done", number(values.get("epochs_done"))),
@@ -317,6 +317,18 @@ def _duration(seconds: Any) -> str:
 
 def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
+
+
+def _classes(classes: Any) -> str:
+    """The classes as the class image numbers them; one class has no number there."""
+    names = [text(name) for name in _list(classes)]
+    return names[0] if len(names) == 1 else ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
+
+
+def _base_model(values: Values) -> str:
+    """The weights that the training started from, unless their name tells nothing: every run leaves a best.pt."""
+    name = _file_name(values.get("base_weights")) or ""
+    return "" if name in ("best.pt", "last.pt") else name
 
 
 def _file_name(value: Any) -> str | None:
