@@ -5,7 +5,9 @@ and problems go to standard error. Exit codes: see `zoowizard.errors.ExitCode`.
 """
 
 import argparse
+import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,22 +26,51 @@ EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong use, 3 answers missing, 4 re
 
 
 class AnswersMissing(ZoowizardError):
-    """Required answers are missing and nobody is there to be asked."""
+    """Required answers are missing, or what is saved does not hold any more, and nobody is there to be asked."""
 
     exit_code = ExitCode.ANSWERS_MISSING
 
     def __init__(self, missing: dict[str, str]) -> None:
         """`missing`: field name → what would be right."""
         super().__init__(
-            "answers are missing (write them into the file that `zoowizard answers` makes, and give it with "
-            "--answers):\n" + "\n".join(f"  {name}: {sentence}" for name, sentence in missing.items())
+            "these answers are missing or wrong (write them into the file that `zoowizard answers` makes, and give it "
+            "with --answers):\n" + "\n".join(f"  {name}: {sentence}" for name, sentence in missing.items())
         )
         self.missing = list(missing)
 
 
+class QuestionsEnded(ZoowizardError):
+    """The person closed the input in the middle of the questions."""
+
+    exit_code = ExitCode.ANSWERS_MISSING
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows names in other scripts as codes
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is typed in another coding is a wrong answer, not the end
+        sys.stdin.reconfigure(errors="surrogateescape")
     given = _parser().parse_args(arguments)
+    try:
+        code = _run(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\nstopped; what was answered is saved, and a job that runs goes on (`zoowizard jobs`)", file=sys.stderr)
+        return 130
+    except OSError as problem:
+        if not isinstance(problem, BrokenPipeError):
+            place = problem.filename or "the answer could not be written"
+            print(_printable_lines(f"{place}: {(problem.strerror or str(problem)).lower()}"), file=sys.stderr)
+        if sys.stdout is not None:  # what is left in it would fail again when the interpreter ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+
+
+def _run(given: argparse.Namespace) -> int:
     command: Callable[[argparse.Namespace], int] = given.command
     try:
         return command(given)
@@ -49,12 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             missing = {"missing": problem.missing} if isinstance(problem, AnswersMissing) else {}
             _print_json({"status": "failed", "reason": str(problem), **missing})
         return problem.exit_code
-    except KeyboardInterrupt:
-        print("\nstopped; what was answered is saved, and a job that runs goes on (`zoowizard jobs`)", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
-        return ExitCode.FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,8 +137,18 @@ def _json_flag(command: argparse.ArgumentParser) -> None:
 
 
 def _job_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--time-limit", type=float, metavar="MINUTES", default=240.0, help="default: %(default)g")
+    command.add_argument("--time-limit", type=_minutes, metavar="MINUTES", default=240.0, help="default: %(default)g")
     _json_flag(command)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0; write for example 30")
+    return minutes
 
 
 def _help(parser: argparse.ArgumentParser) -> int:
@@ -134,6 +169,10 @@ def _identify(given: argparse.Namespace) -> int:
         print(_printable_lines("\n\n".join(in_words(one, missing_from(one)) for one in found)))
         if not found:
             print(f"no model was found in {given.path}", file=sys.stderr)
+    if given.json or sys.stdout is None or not sys.stdout.isatty():
+        for one in found:  # whoever reads the answer is a program: the person is told as well
+            if one.refused:
+                print(f"! {_printable_lines(one.refused)}", file=sys.stderr)
     if any(one.unsafe for one in found):
         return ExitCode.UNSAFE
     return ExitCode.FAILED if any(one.refused for one in found) or not found else ExitCode.DONE
@@ -195,7 +234,8 @@ def _ask(draft: "Draft", workspace: "Workspace") -> "Draft":
     try:
         return ask_missing(draft, fields_of(draft.family), lambda answered: save(workspace, answered))
     except PromptsEnded:
-        raise WrongUse("the questions were ended; what was answered is saved, call the same again to go on") from None
+        sentence = "the questions were ended; what was answered is saved, call the same again to go on"
+        raise QuestionsEnded(sentence) from None
 
 
 def _test(given: argparse.Namespace) -> int:
@@ -270,12 +310,19 @@ def _jobs(given: argparse.Namespace) -> int:
     job = _one_job(jobs, given.id)
     if given.action == "log":
         log = job.folder / "log.txt"
-        sys.stdout.write(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        if given.json:
+            _print_json({**_job_json(job), "log": text})
+        else:
+            print(text, end="")
         return ExitCode.DONE
     if given.action == "cancel":
         LocalEngine().cancel(job.folder)
         job = read_job(job.folder)
-        print(f"{job.id}  {job.state}  {printable(job.reason)}")
+        if given.json:
+            _print_json(_job_json(job))
+        else:
+            print(f"{job.id}  {job.state}  {printable(job.reason)}")
         return ExitCode.DONE
     job = watch(job.folder)
     if given.json:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoowizard.families.family import Recognition
+from zoowizard.families.pickles import printable
 
 LONGEST_VALUE = 68
 
@@ -21,13 +22,13 @@ def in_words(recognition: Recognition, missing: Sequence[str]) -> str:
 
 
 def _lines(recognition: Recognition, missing: Sequence[str]) -> Iterator[str]:
-    yield str(recognition.path)
+    yield printable(str(recognition.path))
     if recognition.refused:
         yield f"  {'refused as unsafe' if recognition.unsafe else 'refused'}: {recognition.refused}"
         return
     yield f"  family: {recognition.family or 'unknown'}"
     if recognition.checkpoint is not None and recognition.checkpoint != recognition.path:
-        yield f"  checkpoint: {recognition.checkpoint}"
+        yield f"  checkpoint: {printable(str(recognition.checkpoint))}"
     for evidence in recognition.evidence:
         yield f"  because: {evidence}"
     if recognition.values:

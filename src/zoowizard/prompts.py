@@ -48,7 +48,7 @@ def _ask(field: Field, place: str) -> Any:
             continue
         try:
             answer = field.parse(_chosen(field, line))
-            problem = field.check(answer)
+            problem = field.check(answer) if is_answered(answer) else f"says nothing; write for example {field.example}"
         except ValueError as error:
             problem = str(error)
         if problem is None:
@@ -72,5 +72,6 @@ def _read(prompt: str) -> str:
     print(prompt, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     if not line:
+        _say("")
         raise PromptsEnded
     return line

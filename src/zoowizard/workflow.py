@@ -1,8 +1,10 @@
 """The way of a model, without a screen: checkpoint → draft → job. The commands and the screens both walk it here."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from zoowizard.board.rows import Row, fold
 from zoowizard.drafts.completeness import all_fields, defaults, is_answered, missing, problems
@@ -12,12 +14,17 @@ from zoowizard.drafts.store import Workspace, drafts, save, start_draft
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify
+from zoowizard.families.pickles import printable
 from zoowizard.families.registry import family
 from zoowizard.jobs.engines import Engine, LocalEngine
 from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.state import Job, list_jobs
 
 TIME_LIMIT_S = 4 * 3600.0
+DESCRIPTIONS: Final = ("rdf.yaml", "bioimageio.yaml")
+"""The names that the description in a package's folder may have."""
+COPIES_IN_WORKSPACE: Final = 3
+"""So often a build holds the weights at least, as 32-bit numbers: in two formats, and one or both in the archive."""
 
 
 def fields_of(name: str) -> tuple[Field, ...]:
@@ -49,7 +56,7 @@ def choose_one(path: Path) -> Recognition:
     if not models:
         raise WrongUse(f"{path}: no model was found there; give a checkpoint or the folder that training left behind")
     if len(models) > 1:
-        listed = "\n".join(f"  {one.checkpoint or one.path}" for one in models)
+        listed = "\n".join(f"  {printable(str(one.checkpoint or one.path))}" for one in models)
         raise WrongUse(f"{path}: {len(models)} models were found there; give one of them:\n{listed}")
     [one] = models
     if one.refused:
@@ -67,6 +74,11 @@ def open_draft(workspace: Workspace, recognition: Recognition) -> Draft:
     if recognition.family is None or recognition.checkpoint is None:
         raise WrongUse(f"{recognition.path}: there are no weights to package")
     started = start_draft(workspace, recognition.family, recognition.checkpoint, _suggestion(recognition.path))
+    if started.family != recognition.family:
+        raise ZoowizardError(
+            f"{workspace.folder(started.id) / 'draft.json'}: family: is {started.family}, but the checkpoint is of the "
+            f"family {recognition.family}; mend it or move it away"
+        )
     return with_found(started, _known(recognition))
 
 
@@ -92,10 +104,15 @@ def start_build(
 ) -> Path:
     """Save the draft, start the job that builds it, and give the job's folder.
 
-    The package will be saved in `output`, or else in the model's own folder of the workspace.
+    The package will be saved in `output`, or else in the model's own folder of the workspace. Raises ZoowizardError
+    where an answer is missing or wrong, the package could not be saved there, or the disk has too little room.
     """
     if wanting := unready(draft):
         raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
+    if output is not None:
+        _require_writable(output)
+        _require_room(output, draft, 1)
+    _require_room(workspace.root, draft, COPIES_IN_WORKSPACE)
     save(workspace, draft)
     work = {
         "family": draft.family,
@@ -116,9 +133,9 @@ def start_test(
     engine: Engine | None = None,
 ) -> Path:
     """Start the job that tests any package; gives its folder, where the report goes unless `output` is given."""
-    if not package.exists():
-        raise WrongUse(f"{package}: there is no such file; give the zip of a package, or its rdf.yaml")
-    described = package / "rdf.yaml" if package.is_dir() else package
+    described = _description(package)
+    if output is not None:
+        _require_writable(output)
     work = {
         "package": str(described.absolute()),
         "output": None if output is None else str(output.absolute()),
@@ -151,6 +168,50 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
     built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
     built_from = None if built is None else read_spec(built.folder).work.get("values")
     return fold(draft, fields_of(draft.family), jobs, built_from=built_from)
+
+
+def _description(package: Path) -> Path:
+    """The file to test: the package itself, or the description where it is a folder."""
+    try:
+        if not package.exists():
+            raise WrongUse(f"{package}: there is no such file; give the zip of a package, or its rdf.yaml")
+        if package.is_file():
+            with package.open("rb"):
+                return package
+        if not package.is_dir():
+            raise WrongUse(f"{package}: is no regular file but a pipe, a device or a socket")
+        found = [package / name for name in DESCRIPTIONS if (package / name).is_file()]
+    except OSError as problem:
+        raise ZoowizardError(f"{package}: cannot be read ({(problem.strerror or str(problem)).lower()})") from problem
+    if not found:
+        raise WrongUse(f"{package}: there is no rdf.yaml in this folder; give the zip of a package, or its rdf.yaml")
+    return found[0]
+
+
+def _require_writable(folder: Path) -> None:
+    """Find out before the work, rather than after it, that its result cannot be saved. Raises ZoowizardError."""
+    there = _nearest(folder)
+    if not there.is_dir():
+        raise WrongUse(f"{there}: is no folder, so nothing can be saved in it; choose another with --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ZoowizardError(f"{there}: you may not save anything in this folder; choose another with --output")
+
+
+def _require_room(folder: Path, draft: Draft, copies: int) -> None:
+    """Refuse to begin where not even so many copies of the weights have room. Raises ZoowizardError."""
+    parameters = draft.get("parameters")
+    needed = copies * 4 * parameters if isinstance(parameters, int) else 0
+    free = shutil.disk_usage(_nearest(folder)).free
+    if free < needed:
+        raise ZoowizardError(
+            f"the disk is full: {folder} has room for {free / 1e6:.0f} MB, and this build needs {needed / 1e6:.0f} MB "
+            "there or more; free some space, or choose another disk"
+        )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or what of the way to it is there already."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
 
 
 def _start(folder: Path, engine: Engine | None) -> Path:

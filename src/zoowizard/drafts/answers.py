@@ -169,7 +169,8 @@ def _yaml_problem(error: Any, text: str, line: int) -> str:
     if "mapping values are not allowed" in str(error.problem):
         return "is no YAML: a text with a colon in it must stand between quotes"
     reason = " ".join(str(part) for part in (error.context, error.problem) if part)
-    return f"is no YAML ({reason}); look for a missing quote, bracket or colon near {shown(written.strip())}"
+    near = f"near {shown(written.strip())}" if written.strip() else "above it"
+    return f"is no YAML ({reason}); look for a missing quote, bracket or colon {near}"
 
 
 def _answer(field: Field, node: "Node", path: Path) -> Any:

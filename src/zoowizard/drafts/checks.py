@@ -97,7 +97,7 @@ def check_name(answer: Any) -> str | None:
     if answer != answer.strip():
         return f"begins or ends with a space; write {shown(answer.strip())}"
     if len(answer) < 5:
-        return f"has {len(answer)} characters; write 5 to 128, for example what it does to which images"
+        return "is too short; write 5 to 128 characters, for example what it does to which images"
     if len(answer) > 128:
         return f"has {len(answer)} characters; write 5 to 128"
     return None

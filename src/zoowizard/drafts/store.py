@@ -88,7 +88,7 @@ class _StoredDraft(BaseModel):
 def open_workspace(path: Path | None = None) -> Workspace:
     """The workspace at `path`, else at `ZOOWIZARD_WORKSPACE`, else in the person's own data folder; made if need be.
 
-    Raises WrongUse where it cannot be made.
+    Raises WrongUse where it cannot be made or read.
     """
     if path is None and os.environ.get("ZOOWIZARD_WORKSPACE"):
         path = Path(os.environ["ZOOWIZARD_WORKSPACE"])
@@ -99,6 +99,7 @@ def open_workspace(path: Path | None = None) -> Workspace:
     root = path.expanduser().absolute()
     try:
         (root / "models").mkdir(parents=True, exist_ok=True)
+        next((root / "models").iterdir(), None)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"the workspace {root} cannot be used ({reason}); choose a folder of yours with --workspace"
@@ -110,14 +111,18 @@ def start_draft(workspace: Workspace, family: str, checkpoint: Path, suggestion:
     """The draft of the checkpoint at this path: the one that is there already, or a new one.
 
     A new one gets an id made from `suggestion`, or else from the file's name. Raises ZoowizardError where it cannot be
-    saved.
+    saved, and where a damaged draft of that name may be the checkpoint's: its answers shall not be lost.
     """
     place = checkpoint.expanduser().absolute()
     with _held(workspace.root / "models.lock", wait=True):
-        for draft in drafts(workspace)[0]:
+        readable, damaged = _read_all(workspace)
+        for draft in readable:
             if os.path.realpath(draft.checkpoint) == os.path.realpath(place):
                 return draft
         slug = slug_of(suggestion or checkpoint.stem)
+        for draft_id, problem in damaged.items():
+            if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", draft_id):
+                raise ZoowizardError(problem)
         taken = {folder.name.casefold() for folder in _folders(workspace) if _is_in_use(folder)}
         number = 1
         draft_id = slug
@@ -205,15 +210,22 @@ def _checked(path: Path, data: Any) -> _StoredDraft:
 
 def drafts(workspace: Workspace) -> tuple[list[Draft], list[str]]:
     """All drafts, the oldest first, and a sentence for each folder whose draft cannot be read."""
-    found, problems = [], []
+    found, damaged = _read_all(workspace)
+    return found, list(damaged.values())
+
+
+def _read_all(workspace: Workspace) -> tuple[list[Draft], dict[str, str]]:
+    """All drafts, the oldest first, and by the name of the folder what is wrong with those that cannot be read."""
+    found: list[Draft] = []
+    damaged: dict[str, str] = {}
     for folder in _folders(workspace):
-        if not (folder / "draft.json").exists():
-            continue  # a start that was ended before the first save
         try:
             found.append(load(workspace, folder.name))
+        except WrongUse:
+            continue  # a start that was ended before the first save
         except ZoowizardError as error:
-            problems.append(str(error))
-    return sorted(found, key=lambda draft: (draft.created, draft.id)), problems
+            damaged[folder.name] = str(error)
+    return sorted(found, key=lambda draft: (draft.created, draft.id)), damaged
 
 
 def _folders(workspace: Workspace) -> list[Path]:
@@ -256,7 +268,9 @@ def _held(path: Path, *, wait: bool) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise ZoowizardError(f"{path} cannot be opened ({(error.strerror or str(error)).lower()})") from error
+        reason = (error.strerror or str(error)).lower()
+        message = f"the workspace cannot be written: {path} ({reason}); choose a folder of yours with --workspace"
+        raise ZoowizardError(message) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import yaml
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Steps
 from zoowizard.packaging import clean
 from zoowizard.packaging.archive import DESCRIPTIONS, unpack
 from zoowizard.packaging.report import FormatReport, Report, write
+
+LARGEST_DESCRIPTION: Final = 4_000_000
+"""Bytes."""
+MOST_POINTS: Final = 5
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
@@ -24,12 +30,13 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     clean.warm_up(folder / "bioimageio-cache")
     with steps.step("read"):
         described = _unpacked(package, folder / "contents") if zipfile.is_zipfile(package) else package
+        _require_description(described, package.name)
         try:
             formats = clean.in_clean_process(clean.weight_formats, described).result()
         except BrokenProcessPool as problem:
             raise ZoowizardError(f"{package.name}: reading it ended the process; is it damaged?") from problem
         except Exception as problem:
-            raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_first_line(problem)}") from problem
+            raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_in_short(problem)}") from problem
     reports, environment = run_tests(described, formats, steps)
     report = Report(
         package=package.name,
@@ -54,6 +61,23 @@ def _unpacked(package: Path, folder: Path) -> Path:
         if name in names:
             return names[name]
     raise ZoowizardError(f"{package.name} is no bioimage.io package: it has no {DESCRIPTIONS[-1]} at its top")
+
+
+def _require_description(described: Path, name: str) -> None:
+    """Refuse what cannot be a description, before the library wonders about it. Raises ZoowizardError."""
+    with described.open("rb") as file:
+        content = file.read(LARGEST_DESCRIPTION + 1)
+    if content.startswith(b"PK"):
+        raise ZoowizardError(f"{name} is a damaged or shortened zip; download or copy it again")
+    try:
+        fields = yaml.safe_load(content.decode("utf-8")) if len(content) <= LARGEST_DESCRIPTION else None
+    except yaml.MarkedYAMLError as problem:
+        line = f" in line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
+        raise ZoowizardError(f"{name}: {described.name} is no YAML: {problem.problem}{line}") from problem
+    except (yaml.YAMLError, ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise ZoowizardError(f"{name} is no bioimage.io package; give the zip of a package, or its rdf.yaml")
 
 
 def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list[FormatReport], dict[str, str]]:
@@ -103,5 +127,8 @@ def format_report(name: str, said: Mapping[str, Any]) -> FormatReport:
     )
 
 
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+def _in_short(problem: BaseException) -> str:
+    """The library's list of what is wrong, its beginning, in one line."""
+    heading, *points = str(problem).strip().splitlines() or [type(problem).__name__]
+    more = f" and {len(points) - MOST_POINTS} more" if len(points) > MOST_POINTS else ""
+    return " ".join([heading, "; ".join(point.removeprefix("- ") for point in points[:MOST_POINTS])]).strip() + more
