@@ -105,7 +105,8 @@ def fold(
     wrong = problems(draft, fields)
     lacking = missing(draft, fields)
     builds = [job for job in jobs if job.kind == "build"]
-    underway = bool(builds) and builds[0].state in UNDERWAY
+    underway = any(job.state in UNDERWAY for job in builds)
+    cancelled = bool(builds) and builds[0].state == "cancelled"
     ended = next((job for job in builds if job.state not in (*UNDERWAY, "cancelled")), None)
     exported = (
         ended is not None and ended.state == "passed" and (ended.outcome or {}).get("status", "passed") == "passed"
@@ -119,7 +120,7 @@ def fold(
         metadata_complete="Yes" if not wrong and not lacking else "No",
         exported="Yes" if exported else "No",
         uploaded="Yes" if uploaded else "No",
-        notes=_notes(ended, underway, exported, wrong, lacking, _is_outdated(draft, built_from)),
+        notes=_notes(ended, underway, exported, wrong, lacking, cancelled, _is_outdated(draft, built_from)),
     )
 
 
@@ -148,6 +149,7 @@ def _notes(
     exported: bool,
     wrong: Mapping[str, str],
     lacking: Sequence[str],
+    cancelled: bool,
     outdated: bool,
 ) -> str:
     if ended is not None and not exported and not underway:
@@ -157,6 +159,8 @@ def _notes(
         return _short(f"{name}: {problem}")
     if lacking:
         return _short(f"missing: {', '.join(lacking)}")
+    if cancelled and not underway and not exported:
+        return "the last build was cancelled"
     if ended is not None and exported and outdated:
         return "the answers were changed since the package was built: build it again"
     if ended is not None and exported:

@@ -14,17 +14,22 @@ def save_torchscript(scripted: Any, path: Path) -> None:
     needs none of them. The records are described in `torch/csrc/jit/docs/serialization.md` of PyTorch.
     """
     whole = path.with_name(f"{path.name}.whole")
-    scripted.save(str(whole))
     try:
-        reader = torch._C.PyTorchFileReader(str(whole))
-        writer = torch._C.PyTorchFileWriter(str(path))
-        # the oldest torch that may load it is written into the file: by the writer, and later than it asks for here
-        writer.set_min_version(int(reader.get_record("version")))
-        written_by_the_writer = {"version", "byteorder", ".data/serialization_id"}
-        for name in reader.get_all_records():
-            if not name.endswith(".debug_pkl") and name not in written_by_the_writer:
-                record = reader.get_record(name)
-                writer.write_record(name, record, len(record))
-        writer.write_end_of_file()
+        # to open files, not to paths: torch ends the whole process where the disk is full and it has opened the file
+        with whole.open("wb") as file:
+            torch.jit.save(scripted, file)
+        with path.open("wb") as file:
+            _copy_without_debug_records(torch._C.PyTorchFileReader(str(whole)), torch._C.PyTorchFileWriter(file))
     finally:
-        whole.unlink()
+        whole.unlink(missing_ok=True)
+
+
+def _copy_without_debug_records(reader: Any, writer: Any) -> None:
+    # the oldest torch that may load it is written into the file: by the writer, and later than it asks for here
+    writer.set_min_version(int(reader.get_record("version")))
+    written_by_the_writer = {"version", "byteorder", ".data/serialization_id"}
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in written_by_the_writer:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()

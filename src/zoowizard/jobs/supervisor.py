@@ -53,7 +53,7 @@ def main(folder: Path) -> int:
     ending = _watch(worker, wake, started, limit)
     reasons = {
         "cancelled": "it was cancelled",
-        "timed-out": f"it was stopped at its time limit of {limit or 0:g} seconds",
+        "timed-out": f"it was stopped at its time limit of {_in_words(limit or 0)}",
     }
     status, reason = _verdict(folder, worker.returncode, memory_kills() > kills_before)
     if ending and status != "passed":
@@ -139,6 +139,10 @@ def _verdict(folder: Path, code: int, memory_ran_out: bool) -> tuple[str, str]:
     if code == 0:
         return "died", "it ended without leaving a result; the log may say why"
     return "failed", f"it ended with exit code {code} and did not say why; the log may"
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
 
 
 def _name(number: int) -> str:

@@ -4,10 +4,8 @@ import gc
 
 import bioimageio.core  # noqa: F401
 import onnxruntime  # noqa: F401
-import torch  # noqa: F401
 
 # what asking torch to be deterministic imports, which the library's tests do
-import torch._inductor  # noqa: F401
 
 gc.collect()
 gc.freeze()  # the library collects garbage often: it need not look through all these modules each time

@@ -13,6 +13,7 @@ import numpy as np
 from zoowizard.conversion.converted import Array, Converted, Weights
 from zoowizard.drafts.images import read_image
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.pickles import look
 from zoowizard.jobs.steps import Step, Steps
 from zoowizard.packaging import clean, describe
 from zoowizard.packaging.archive import sha256, write_archive
@@ -48,6 +49,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     weights_folder, contents = folder / "weights", folder / "contents"
     weights_folder.mkdir(exist_ok=True)
     clean.warm_up(folder / "bioimageio-cache")
+    look(checkpoint)  # once more: it may have been changed or removed since it was identified
 
     with steps.step("convert") as step:
         conversion = importlib.import_module(f"zoowizard.conversion.{work['family']}")
@@ -249,7 +251,10 @@ def _hand_over(report: Report, archive: Path, output: Path, mode: int) -> dict[s
                 beside.unlink(missing_ok=True)
             archive.unlink()
     except OSError as problem:
-        raise ZoowizardError(f"could not save the package to {output}: {problem.strerror or problem}") from problem
+        reason = (problem.strerror or str(problem)).lower()
+        raise ZoowizardError(
+            f"could not save the package to {output}: {reason}; it passed its tests and is kept as {archive}"
+        ) from problem
     as_json, _ = write(report, output, mode)
     measured = report.parity
     return {
