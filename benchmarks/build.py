@@ -27,7 +27,7 @@ BY_HAND = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-import bioimageio.core, onnx, onnxruntime, onnxscript, scipy.sparse, skimage.transform
+import bioimageio.core, onnx, onnxruntime, onnxscript, scipy.sparse
 import torch, torch._dynamo, torchvision, ultralytics
 from zoowizard.conversion import yolo, yolo_network, yolo_onnx
 from zoowizard.drafts.images import read_image
@@ -56,12 +56,10 @@ def by_hand(folder):
     provenance = describe.Provenance("yolo", sha256(checkpoint), {})
     described = describe.describe(values, converted, converted.weights, provenance, {}, [])
     description = describe.write_description(described, contents)
-    assert not clean.validate(description)
     views = list(pictures.comparison_pictures(image).values())
     inputs = []
-    for number, view in enumerate(views + [None]):
-        tensor = np.repeat(np.load(inputs[0]), 2, axis=0) if view is None else converted.to_input(view)
-        np.save(folder / f"{number}.npy", tensor)
+    for number, view in enumerate(views):
+        np.save(folder / f"{number}.npy", converted.to_input(view))
         inputs.append(folder / f"{number}.npy")
     native = [converted.predict_native(view) for view in views]
     for one in converted.weights:

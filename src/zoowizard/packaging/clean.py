@@ -57,20 +57,6 @@ def in_clean_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     return future
 
 
-def validate(description: Path) -> list[str]:
-    """What the format's own checks say against a description: plain lines, empty where it is valid."""
-    from bioimageio.spec import load_description
-
-    _trust_github_users(description)
-    loaded = load_description(description)
-    summary = loaded.validation_summary
-    return [
-        f"{'.'.join(map(str, error.loc))}: {error.msg}".removeprefix(": ")
-        for detail in summary.details
-        for error in detail.errors
-    ]
-
-
 def test_format(package: Path, weight_format: str) -> dict[str, Any]:
     """The library's tests of one weight format of a package (zip or description): reproduction, sizes, batches.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from skimage.transform import resize
+from PIL import Image
 
 from zoowizard.conversion.converted import Array
 
@@ -13,7 +13,7 @@ LARGEST_SIDE_PX: Final = 1536
 
 
 def comparison_pictures(image: Array) -> Mapping[str, Array]:
-    """Five views of the test image in four shapes, square and not, whole and cropped, smaller and larger.
+    """Four views of the test image in four shapes, square and not, whole and cropped, smaller and larger.
 
     The network's input has another size for most of them: agreement on the test image's own size alone would not show
     that the package resizes as the framework does.
@@ -22,8 +22,7 @@ def comparison_pictures(image: Array) -> Mapping[str, Array]:
     crop_rows, crop_columns = (max(SMALLEST_SIDE_PX, length) for length in (rows * 3 // 4, columns * 3 // 5))
     return {
         "as it is": image,
-        "cropped": np.ascontiguousarray(image[-crop_rows:, :crop_columns]),
-        "mirrored and turned": np.ascontiguousarray(np.rot90(image[:, ::-1])),
+        "cropped, mirrored and turned": np.ascontiguousarray(np.rot90(image[-crop_rows:, crop_columns - 1 :: -1])),
         "larger": _resized(image, 1.3),
         "smaller": _resized(image, 0.7),
     }
@@ -32,7 +31,5 @@ def comparison_pictures(image: Array) -> Mapping[str, Array]:
 def _resized(image: Array, factor: float) -> Array:
     """Resized, but within what the package takes and a test can afford."""
     within = max(SMALLEST_SIDE_PX / min(image.shape[:2]), min(factor, LARGEST_SIDE_PX / max(image.shape[:2])))
-    shape = tuple(max(SMALLEST_SIDE_PX, round(length * within)) for length in image.shape[:2])
-    resized = resize(image, (*shape, *image.shape[2:]), preserve_range=True, anti_aliasing=within < 1)
-    whole: Array = np.clip(np.rint(resized), 0, 255).astype(np.uint8)
-    return whole
+    rows, columns = (max(SMALLEST_SIDE_PX, round(length * within)) for length in image.shape[:2])
+    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
