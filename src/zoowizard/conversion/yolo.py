@@ -55,7 +55,8 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         "verbose": False,
     }
     step.progress(0.2, "predicting the test image with ultralytics")
-    if not predict_native(yolo, arguments, image).any():
+    native = predict_native(yolo, arguments, image)
+    if not native.any():
         raise ZoowizardError(
             f"test_image: the model finds nothing in {values.get('test_image', 'the test image')} at a confidence of "
             f"{arguments['conf']}; give an image that holds the objects it was trained on, or lower `confidence`"
@@ -89,7 +90,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         outputs=_outputs(outputs, classes, values),
         weights=[Weights("torchscript", torchscript, version), *([exported] if exported else [])],
         to_input=lambda picture: _to_input(picture, colour_channels),
-        predict_native=lambda picture: predict_native(yolo, arguments, picture),
+        predict_native=lambda picture: native if picture is image else predict_native(yolo, arguments, picture),
         framework=f"ultralytics {_version()}",
         notes=[*_notes(settings, values), *([why_not] if why_not else [])],
         facts={"classes": classes, "colour": "grayscale" if colour_channels == 1 else "rgb", "image_size": size},

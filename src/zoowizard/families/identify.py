@@ -1,7 +1,10 @@
 """What is this file or folder? Answered without running any of it."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +14,8 @@ from zoowizard.families.pickles import look, opened, printable, starts_like_a_ch
 from zoowizard.families.registry import FAMILIES
 
 TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
+WORTH_PROCESSES: Final = 8
+"""From so many folders on, other processes are worth their start."""
 _PASSED_OVER: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "lost+found"})
 
 
@@ -30,7 +35,7 @@ def identify(path: Path) -> list[Recognition]:
         return [Recognition(path, None, refused=f"{printable(str(path))} cannot be reached: {problem.strerror}.")]
     if not is_folder:
         return [_file(path)]
-    found = list(_tree(path))
+    found = _tree(path)
     if not found:
         sentence = f"{printable(str(path))} holds no checkpoint and no run folder of a family that zoowizard knows."
         return [Recognition(path, None, refused=sentence)]
@@ -70,26 +75,43 @@ def _refused(path: Path, problem: ZoowizardError) -> Recognition:
     return Recognition(path, None, refused=str(problem), unsafe=isinstance(problem, UnsafeCheckpoint))
 
 
-def _tree(root: Path) -> Iterator[Recognition]:
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except OSError as problem:
-            sentence = f"{printable(str(folder))} cannot be read: {problem.strerror}."
-            yield Recognition(folder, None, refused=sentence)
-            continue
-        below = [entry for entry in listed if _is_folder(entry)]
-        run = _known_or_refused(folder)
-        if run is not None:
-            yield run
-            # Other runs may lie in a run's folder, but the checkpoints in it and in its `weights` are its own.
-            below = [entry for entry in below if entry.name != "weights"]
-        else:
-            yield from _files([entry for entry in listed if _is_checkpoint(entry)])
-        waiting.extend(Path(entry.path) for entry in reversed(below) if not _is_passed_over(entry.name))
+def _tree(root: Path) -> list[Recognition]:
+    """Level by level, so that the folders of a level, each of which takes its time, can be looked at side by side."""
+    found: list[Recognition] = []
+    level = [root]
+    while level:
+        looked_at = _side_by_side(level)
+        found += [one for recognitions, _ in looked_at for one in recognitions]
+        level = [folder for _, below in looked_at for folder in below]
+    return sorted(found, key=lambda one: one.path.parts)
+
+
+def _side_by_side(folders: Sequence[Path]) -> list[tuple[list[Recognition], list[Path]]]:
+    cores = os.cpu_count() or 1
+    if cores == 1 or len(folders) < WORTH_PROCESSES or threading.active_count() > 1:  # a fork would lose the threads
+        return [_folder(folder) for folder in folders]
+    from concurrent.futures import ProcessPoolExecutor
+
+    # what is forked shares what is loaded; an interrupt is for the process that waits
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(min(cores, 8), get_context("fork"), initializer=signal.signal, initargs=ignore) as pool:
+        return list(pool.map(_folder, folders))
+
+
+def _folder(folder: Path) -> tuple[list[Recognition], list[Path]]:
+    """What is in one folder, and the folders in it that are still to be looked at."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as problem:
+        sentence = f"{printable(str(folder))} cannot be read: {problem.strerror}."
+        return [Recognition(folder, None, refused=sentence)], []
+    below = [entry.name for entry in listed if _is_folder(entry) and not _is_passed_over(entry.name)]
+    run = _known_or_refused(folder)
+    if run is not None:
+        # Other runs may lie in a run's folder, but the checkpoints in it and in its `weights` are its own.
+        return [run], [folder / name for name in below if name != "weights"]
+    return list(_files([entry for entry in listed if _is_checkpoint(entry)])), [folder / name for name in below]
 
 
 def _known_or_refused(path: Path) -> Recognition | None:

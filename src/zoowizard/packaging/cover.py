@@ -149,5 +149,5 @@ def _neighbours(labels: NDArray[np.int32]) -> dict[int, set[int]]:
 
 def _png(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=9)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
