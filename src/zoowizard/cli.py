@@ -219,11 +219,10 @@ def _build(given: argparse.Namespace) -> int:
         for name, hint in hints(draft, fields).items():
             print(f"! {name}: {_printable_lines(hint)}", file=sys.stderr)
         job_folder = start_build(workspace, draft, given.output, given.time_limit * 60)
-    outcome = _finish(job_folder, given)
-    if not given.json:
-        for question in deferred(draft, fields):
-            print(f"? to be checked when there is a network: {_printable_lines(question)}", file=sys.stderr)
-    return outcome
+    questions = deferred(draft, fields)
+    for question in questions:
+        print(f"? to be checked when there is a network: {_printable_lines(question)}", file=sys.stderr)
+    return _finish(job_folder, given, deferred=questions)
 
 
 def _ask(draft: "Draft", workspace: "Workspace") -> "Draft":
@@ -245,15 +244,15 @@ def _test(given: argparse.Namespace) -> int:
     return _finish(job_folder, given)
 
 
-def _finish(job_folder: Path, given: argparse.Namespace) -> int:
-    """Show a job until it has ended, then its result."""
+def _finish(job_folder: Path, given: argparse.Namespace, **more: object) -> int:
+    """Show a job until it has ended, then its result; `more` joins it in the JSON."""
     from zoowizard.progress import watch
 
     job = watch(job_folder)
     outcome = dict(job.outcome or {})
     steps = [{"name": step.name, "seconds": step.seconds} for step in job.steps if step.state == "done"]
     if job.state == "passed":
-        answer = {**outcome, "steps": steps, "job": job.id}
+        answer = {**outcome, "steps": steps, "job": job.id, **more}
         if given.json:
             _print_json(answer)
         else:
