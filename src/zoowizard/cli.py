@@ -295,7 +295,8 @@ def _board(given: argparse.Namespace) -> int:
 def _jobs(given: argparse.Namespace) -> int:
     from zoowizard.jobs.engines import LocalEngine
     from zoowizard.jobs.state import read_job
-    from zoowizard.progress import printable, watch
+    from zoowizard.progress import watch
+    from zoowizard.terminal import printable
     from zoowizard.workflow import all_jobs
 
     jobs = all_jobs(_workspace(given))
@@ -385,6 +386,6 @@ def _print_json(answer: object) -> None:
 
 
 def _printable_lines(text: str) -> str:
-    from zoowizard.progress import printable
+    from zoowizard.terminal import printable
 
     return "\n".join(printable(line) for line in text.split("\n"))

@@ -2,12 +2,12 @@
 
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted
 from zoowizard.jobs.state import Job, follow, read_job
+from zoowizard.terminal import printable, wrapped
 
 
 def watch(folder: Path) -> Job:
@@ -22,7 +22,7 @@ def watch(folder: Path) -> Job:
             print(line, end="", file=sys.stderr, flush=True)
     job = read_job(folder)
     if job.state != "passed":
-        print(f"x {printable(job.reason or job.state)}", file=sys.stderr)
+        print(wrapped(f"x {printable(job.reason or job.state)}", "  "), file=sys.stderr)
     return job
 
 
@@ -41,12 +41,7 @@ def _lines(event: Event, live: bool) -> Iterator[str]:
             yield f"{start}x {printable(step):<20}{seconds:7.1f} s\n"
         case Note(level, text):
             start = "\r\x1b[K" if live else ""
-            yield f"{start}{'!' if level == 'warning' else '.'} {printable(text)}\n"
+            yield start + wrapped(f"{'!' if level == 'warning' else '.'} {printable(text)}", "  ") + "\n"
         case Ended():
             if live:
                 yield "\r\x1b[K"
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: a name in a file must not steer the terminal."""
-    return "".join(letter for letter in text if unicodedata.category(letter)[0] != "C" or letter == " ")

@@ -7,6 +7,7 @@ from typing import Any
 from zoowizard.drafts.completeness import is_answered
 from zoowizard.drafts.draft import Draft, with_given
 from zoowizard.drafts.fields import Field, Need
+from zoowizard.terminal import wrapped
 
 
 class PromptsEnded(Exception):
@@ -64,7 +65,7 @@ def _chosen(field: Field, line: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(wrapped(text), file=sys.stderr)
 
 
 def _read(prompt: str) -> str:
