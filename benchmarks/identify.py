@@ -11,6 +11,8 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from measure import cost_of, in_turns, say, zoowizard
@@ -47,6 +49,11 @@ def plant_tree(root: Path) -> Path:
     return tree
 
 
+def cpu_s(command: Sequence[str]) -> float:
+    """Seconds of CPU that a command took."""
+    return cost_of(command).cpu_s
+
+
 def main(rounds: int) -> int:
     """Print the figures; gives 1 where a target is missed."""
     bare = [sys.executable, "-c", "pass"]
@@ -62,7 +69,7 @@ def main(rounds: int) -> int:
             f"(target 1 s, 150 MB: {'met' if met else 'MISSED'})"
         )
         for name, light in (("--help", ["--help"]), ("identify of one run", ["identify", RUN, "--json"])):
-            timed = in_turns(lambda light=light: cost_of(zoowizard(*light)).cpu_s, lambda: cost_of(bare).cpu_s, rounds)  # type: ignore[misc]
+            timed = in_turns(partial(cpu_s, zoowizard(*light)), partial(cpu_s, bare), rounds)
             say(f"CPU of {name} / python -c pass", *timed, None)
         return 0 if met else 1
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def sample_run() -> Path:
 @pytest.fixture(scope="session")
 def nuclei() -> Path:
     return asset("sample/nuclei-512.png")
+
+
+@pytest.fixture
+def run(tmp_path: Path, sample_run: Path) -> Path:
+    """A run folder of one's own, with the answers file and the test image beside it."""
+    folder = tmp_path / "runs" / "nuclei"
+    shutil.copytree(sample_run, folder)
+    shutil.copy(asset("sample/answers.yaml"), folder.parent)
+    shutil.copy(asset("sample/nuclei-512.png"), folder.parent)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -45,16 +45,6 @@ def sparse(path: Path, head: bytes) -> None:
     os.truncate(path, 10 << 30)
 
 
-@pytest.fixture
-def run(tmp_path: Path, sample_run: Path) -> Path:
-    """A run folder of one's own, with the answers file and the test image beside it."""
-    folder = tmp_path / "runs" / "nuclei"
-    shutil.copytree(sample_run, folder)
-    shutil.copy(asset("sample/answers.yaml"), folder.parent)
-    shutil.copy(asset("sample/nuclei-512.png"), folder.parent)
-    return folder
-
-
 def answers_with(run: Path, **changed: object) -> Path:
     known = yaml.safe_load((run.parent / "answers.yaml").read_text())
     path = run.parent / "changed.yaml"

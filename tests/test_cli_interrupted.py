@@ -17,8 +17,6 @@ import psutil
 import pytest
 from commands import Ran, run_zoowizard
 
-from zoowizard.assets import asset
-
 DONE, FAILED, WRONG_USE, ANSWERS_MISSING, UNSAFE = range(5)
 ON_A_TERMINAL = """
 import fcntl, os, sys, termios
@@ -91,16 +89,6 @@ def nothing_is_left_in(folder: Path) -> bool:
     while (left := list(at_work_in(folder))) and time.monotonic() < end:
         pass
     return not left
-
-
-@pytest.fixture
-def run(tmp_path: Path, sample_run: Path) -> Path:
-    """A run folder of one's own, with the answers file and the test image beside it."""
-    folder = tmp_path / "runs" / "nuclei"
-    shutil.copytree(sample_run, folder)
-    shutil.copy(asset("sample/answers.yaml"), folder.parent)
-    shutil.copy(asset("sample/nuclei-512.png"), folder.parent)
-    return folder
 
 
 @pytest.fixture
