@@ -19,11 +19,17 @@ def write_text(path: Path, text: str) -> None:
     The folder must be there; the file's mode follows the umask. Raises ZoowizardError, naming `path`, where it cannot
     be saved (disk or quota full, no permission, no such folder); the old file is then untouched.
     """
-    content = text.encode("utf-8")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replace the file `path` by `content`; like `write_text`. The file gets the permissions `mode`, if given."""
     beside = path.parent / f".saving-{secrets.token_hex(8)}"
     try:
         try:
             with beside.open("xb") as file:
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -65,6 +65,29 @@ def test_many_at_once_get_ids_of_their_own(workspace: store.Workspace, tmp_path:
     assert len({draft.id for draft in started}) == 16
 
 
+def test_a_claim_is_a_draft_without_a_checkpoint(workspace: store.Workspace, tmp_path: Path) -> None:
+    found = {"name": Value("Ashesh's Model", "uploathon.md"), "event_row": Value("ashesh's model #1", "uploathon.md")}
+    claim = store.start_claim(workspace, found, "Ashesh's Model", lambda draft: "event_row" in draft.found)
+    assert (claim.id, claim.family, claim.checkpoint) == ("ashesh-s-model", "", None)
+    assert store.load(workspace, claim.id) == claim
+    assert list(claim.values) == ["name"]
+    assert json.loads((workspace.folder(claim.id) / "draft.json").read_text())["checkpoint"] == ""
+    assert store.start_claim(workspace, {}, "other", lambda draft: "event_row" in draft.found) == claim
+    here = store.start_draft(workspace, "yolo", Path())
+    assert here.id != claim.id and here.checkpoint == Path.cwd()
+
+
+def test_an_unstarted_draft_is_removed_and_one_with_jobs_stays(workspace: store.Workspace) -> None:
+    first, second = (store.start_draft(workspace, "yolo", Path(name)) for name in ("a.pt", "b.pt"))
+    workspace.jobs(first.id).mkdir()
+    (workspace.jobs(second.id) / "20260101-000000-abcd").mkdir(parents=True)
+    with store.editing(workspace, first.id):
+        store.remove_unstarted(workspace, first)
+    store.remove_unstarted(workspace, second)
+    assert store.drafts(workspace) == ([second], [])
+    assert not workspace.folder(first.id).exists()
+
+
 @pytest.mark.parametrize(
     ("name", "slug"),
     [

@@ -20,7 +20,7 @@ BIGGEST_FILE: Final = 200_000
 DEEPEST: Final = 12
 
 LEGEND: Final = """\
-# Answers for the package of {checkpoint}
+# Answers for the package of {model}
 #
 # Fill in what stands after the colons and give the file to `zoowizard build --answers`. Lines that begin with # are
 # only comments; take the # away to answer an optional question. An empty answer counts as none.
@@ -38,7 +38,8 @@ class AnswersInvalid(WrongUse):
 
 def template(draft: Draft, fields: Sequence[Field]) -> str:
     """The answers file for a draft: YAML, in groups, with help and examples; what is known is filled in."""
-    lines = [LEGEND.format(checkpoint=_printable(draft.checkpoint.name))]
+    model = draft.id if draft.checkpoint is None else draft.checkpoint.name
+    lines = [LEGEND.format(model=_printable(model))]
     for group in dict.fromkeys(field.group for field in fields):
         lines.append(f"\n# ---- {group} ----\n")
         lines += [_entry(draft, field) for field in fields if field.group == group]

@@ -9,6 +9,8 @@ GIVEN: Final = "given"
 DEFAULT: Final = "default"
 CHECKPOINT: Final = "checkpoint"
 """Origins. A value read from a file beside the checkpoint has the file's name as its origin (`args.yaml`)."""
+EVENT_ROW: Final = "event_row"
+"""The name among what is found of the row of the event's table for which the draft was started; no question asks it."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,22 @@ class Value:
 class Draft:
     """What is known of one model. `id` is the name of its folder in the workspace.
 
+    `checkpoint` is None and `family` empty where no model was chosen yet: for a claimed row of the event's table.
     `found` is what files tell (and the defaults), `given` what a person answered; both are kept, so that an answer
     never erases what the file says.
     """
 
     id: str
     family: str
-    checkpoint: Path
+    checkpoint: Path | None
     created: str
     found: Mapping[str, Value] = field(default_factory=dict)
     given: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def values(self) -> Mapping[str, Value]:
-        """Everything that is known; what a person gave stands before what a file says."""
-        return {**self.found, **self.given}
+        """All that is known of the model; what a person gave stands before what a file says."""
+        return {name: known for name, known in {**self.found, **self.given}.items() if name != EVENT_ROW}
 
     def get(self, name: str, default: Any = None) -> Any:
         """The bare value of `name`, or `default` where nothing is known."""
@@ -59,3 +62,9 @@ def with_given(draft: Draft, answers: Mapping[str, Any]) -> Draft:
     """Record what a person answered; the answers are taken to be checked already. None takes an answer back."""
     given = {**draft.given, **{name: Value(answer, GIVEN) for name, answer in answers.items()}}
     return replace(draft, given={name: known for name, known in given.items() if known.value is not None})
+
+
+def told_by_event(draft: Draft) -> dict[str, Value]:
+    """What the event's document told of a claimed row, and which row it is; nothing where none was claimed."""
+    row = draft.found.get(EVENT_ROW)
+    return {} if row is None else {name: known for name, known in draft.found.items() if known.origin == row.origin}

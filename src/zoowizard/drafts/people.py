@@ -1,10 +1,12 @@
 """Authors, maintainers and citations: how they are checked, and how they are read from one typed line."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from zoowizard.drafts.checks import (
+    DOI,
     DOI_ANYWHERE,
     check_doi,
     check_line,
@@ -144,57 +146,114 @@ def check_citations(answer: Any) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What stands between two commas. What was typed between double quotes is taken as it is."""
+
+    text: str
+    quoted: bool
+
+
+_PART: Final = re.compile(
+    r"""[^\S\n]*(?:"(?P<quoted>(?:[^"\n]|"")+)"[^\S\n]*(?=[,;\n]|\Z)|(?P<plain>[^,;\n]*))(?P<end>[,;\n]|\Z)"""
+)
+
+
+def _entries(line: str) -> Iterator[tuple[str, list[_Part]]]:
+    """Each entry as it was typed, and its parts: semicolons and line breaks end an entry, commas a part."""
+    begin, place, parts = 0, 0, []
+    while found := _PART.match(line, place):
+        quoted = found["quoted"]
+        parts.append(_Part(found["plain"].strip() if quoted is None else quoted.replace('""', '"'), quoted is not None))
+        place = found.end()
+        if found["end"] != ",":
+            typed = line[begin : found.start("end")].strip()
+            if typed:
+                yield typed, parts
+            begin, parts = place, []
+        if not found["end"]:
+            return
+
+
+def quoted(part: str) -> str:
+    """A part as it must be typed where commas, semicolons or @ in it mean nothing: between double quotes."""
+    return '"' + part.replace('"', '""') + '"'
+
+
 def parse_people(line: str) -> list[dict[str, str]]:
     """Read `Ada Lovelace, University of X, 0000-0002-1825-0097; Grace Hopper` as typed at a prompt.
 
     The first part is the name; an ORCID iD (also as a web address), an e-mail address and a GitHub user (`@ada` or
-    `github.com/ada`) are known by their looks, in any order; what remains is the affiliation.
+    `github.com/ada`) are known by their looks, in any order; what remains is the affiliation. A name or an affiliation
+    between double quotes may hold what else would part it.
     """
-    return [_person(part) for part in re.split(r"[;\n]", line) if part.strip()]
+    return [_person(parts) for _, parts in _entries(line)]
 
 
-def _person(typed: str) -> dict[str, str]:
+def _person(parts: Sequence[_Part]) -> dict[str, str]:
     person: dict[str, str] = {}
     affiliation = []
-    for number, part in enumerate(piece.strip() for piece in typed.split(",")):
-        github = re.fullmatch(r"@([\w-]+)|(?:https?://)?(?:www\.)?github\.com/([\w-]+)/?", part)
-        if re.fullmatch(r"(https?://(www\.)?orcid\.org/)?[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9Xx]/?", part):
-            person["orcid"] = part.rstrip("/").rpartition("/")[2].upper()
-        elif github:
-            person["github_user"] = github[1] or github[2]
-        elif "@" in part:
-            person["email"] = part
+    for number, part in enumerate(parts):
+        key, value = ("", part.text) if part.quoted else _by_its_looks(part.text)
+        if key:
+            person[key] = value
         elif number == 0:
-            person["name"] = part
-        elif part:
-            affiliation.append(part)
+            person["name"] = value
+        elif value:
+            affiliation.append(value)
     return person | ({"affiliation": ", ".join(affiliation)} if affiliation else {})
+
+
+def _by_its_looks(part: str) -> tuple[str, str]:
+    """Which entry of a person a part is (nothing where it is name or affiliation), and its value."""
+    github = re.fullmatch(r"@([\w-]+)|(?:https?://)?(?:www\.)?github\.com/([\w-]+)/?", part)
+    if re.fullmatch(r"(https?://(www\.)?orcid\.org/)?[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9Xx]/?", part):
+        return "orcid", part.rstrip("/").rpartition("/")[2].upper()
+    if github:
+        return "github_user", github[1] or github[2]
+    return ("email" if "@" in part else ""), part
 
 
 def parse_maintainers(line: str) -> list[dict[str, str]]:
     """Like `parse_people`, but a bare word is a GitHub user: `ada` or `Ada Lovelace, @ada; grace`."""
-    people = []
-    for typed in (part.strip() for part in re.split(r"[;\n]", line) if part.strip()):
-        bare = re.fullmatch(r"[A-Za-z0-9-]+", typed)
-        people.append({"github_user": typed} if bare else _person(typed))
-    return people
+    return [
+        {"github_user": typed} if re.fullmatch(r"[A-Za-z0-9-]+", typed) else _person(parts)
+        for typed, parts in _entries(line)
+    ]
 
 
 def parse_citations(line: str) -> list[dict[str, str]]:
-    """Read `Weigert et al., StarDist, 2020, 10.1109/WACV45572.2020.9093435; …`: a text and its DOI or web address."""
-    citations = []
-    for typed in (part.strip() for part in re.split(r"[;\n]", line) if part.strip()):
-        citation = {}
-        rest = typed
-        if doi := DOI_ANYWHERE.search(rest):
-            citation["doi"] = doi[0].rstrip(".)")
-            rest = re.sub(r"(https?://(dx\.)?doi\.org/|doi:\s*)?" + re.escape(doi[0]), "", rest, flags=re.IGNORECASE)
-        if url := re.search(r"https?://[^\s,;]+", rest):
-            citation["url"] = url[0]
-            rest = rest.replace(url[0], "")
-        text = rest.strip(" ,.:()")
-        citations.append({"text": text or citation.get("doi") or citation.get("url", ""), **citation})
-    return citations
+    """Read `Weigert et al., StarDist, 2020, 10.1109/WACV45572.2020.9093435; …`: a text and its DOI or web address.
+
+    Between double quotes, text, DOI and address are taken as they are: `"Weigert et al. (2020)", 10.1109/…`.
+    """
+    return [_quoted_citation(parts) or _citation(typed) for typed, parts in _entries(line)]
+
+
+def _quoted_citation(parts: Sequence[_Part]) -> dict[str, str] | None:
+    """A citation whose text was typed between quotes; None where what follows are not DOI and address only."""
+    if not parts[0].quoted:
+        return None
+    citation = {"text": parts[0].text}
+    for part in parts[1:]:
+        key = "doi" if DOI.fullmatch(part.text) else "url" if re.match(r"https?://", part.text) else ""
+        if not key or key in citation:
+            return None
+        citation[key] = part.text
+    return citation
+
+
+def _citation(typed: str) -> dict[str, str]:
+    citation = {}
+    rest = typed
+    if doi := DOI_ANYWHERE.search(rest):
+        citation["doi"] = doi[0].rstrip(".)")
+        rest = re.sub(r"(https?://(dx\.)?doi\.org/|doi:\s*)?" + re.escape(doi[0]), "", rest, flags=re.IGNORECASE)
+    if url := re.search(r"https?://[^\s,;]+", rest):
+        citation["url"] = url[0]
+        rest = rest.replace(url[0], "")
+    text = rest.strip(" ,.:()")
+    return {"text": text or citation.get("doi") or citation.get("url", ""), **citation}
 
 
 def github_users(answer: Any) -> str | None:

@@ -2,22 +2,22 @@
 
 ROOT/models/<id>/draft.json   what is known (readable, replaced as a whole)
 ROOT/models/<id>/draft.lock   held by whoever edits the draft; says who that is
+ROOT/models/<id>/place.json   where the person was, see place.py
 ROOT/models/<id>/jobs/        one folder a job
 ROOT/models/<id>/packages/    what the jobs built
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import re
-import socket
+import shutil
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -25,36 +25,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from zoowizard.atomic import write_json
 from zoowizard.drafts.draft import Draft, Value
+from zoowizard.drafts.locks import MODELS_LOCK, held
+from zoowizard.drafts.locks import DraftBusy as DraftBusy
+from zoowizard.drafts.workspace import Workspace as Workspace
+from zoowizard.drafts.workspace import open_workspace as open_workspace
 from zoowizard.errors import WrongUse, ZoowizardError
 
 VERSION: Final = 1
 LONGEST_ID: Final = 48
 BIGGEST_DRAFT: Final = 64_000_000
-
-
-class DraftBusy(ZoowizardError):
-    """Another process is editing the draft."""
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The folder `root` in which drafts, jobs and packages are kept."""
-
-    root: Path
-
-    def folder(self, draft_id: str) -> Path:
-        """The folder of one model. Raises WrongUse for an id that is no plain name."""
-        if draft_id in ("", ".", "..") or "/" in draft_id or "\0" in draft_id:
-            raise WrongUse(f"{draft_id!r} is no id of a model; `zoowizard board` lists them")
-        return self.root / "models" / draft_id
-
-    def jobs(self, draft_id: str) -> Path:
-        """The folder in which the jobs of one model lie."""
-        return self.folder(draft_id) / "jobs"
-
-    def packages(self, draft_id: str) -> Path:
-        """The folder in which the packages of one model lie."""
-        return self.folder(draft_id) / "packages"
 
 
 def _is_text(value: Any) -> Any:
@@ -85,28 +64,6 @@ class _StoredDraft(BaseModel):
     given: dict[str, _StoredValue]
 
 
-def open_workspace(path: Path | None = None) -> Workspace:
-    """The workspace at `path`, else at `ZOOWIZARD_WORKSPACE`, else in the person's own data folder; made if need be.
-
-    Raises WrongUse where it cannot be made or read.
-    """
-    if path is None and os.environ.get("ZOOWIZARD_WORKSPACE"):
-        path = Path(os.environ["ZOOWIZARD_WORKSPACE"])
-    if path is None:
-        import platformdirs
-
-        path = Path(platformdirs.user_data_dir("zoowizard", appauthor=False))
-    root = path.expanduser().absolute()
-    try:
-        (root / "models").mkdir(parents=True, exist_ok=True)
-        next((root / "models").iterdir(), None)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        message = f"the workspace {root} cannot be used ({reason}); choose a folder of yours with --workspace"
-        raise WrongUse(message) from error
-    return Workspace(root)
-
-
 def start_draft(workspace: Workspace, family: str, checkpoint: Path, suggestion: str = "") -> Draft:
     """The draft of the checkpoint at this path: the one that is there already, or a new one.
 
@@ -114,25 +71,82 @@ def start_draft(workspace: Workspace, family: str, checkpoint: Path, suggestion:
     saved, and where a damaged draft of that name may be the checkpoint's: its answers shall not be lost.
     """
     place = checkpoint.expanduser().absolute()
-    with _held(workspace.root / "models.lock", wait=True):
+    with held(workspace.root / MODELS_LOCK):
         readable, damaged = _read_all(workspace)
-        for draft in readable:
-            if os.path.realpath(draft.checkpoint) == os.path.realpath(place):
-                return draft
-        slug = slug_of(suggestion or checkpoint.stem)
-        for draft_id, problem in damaged.items():
-            if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", draft_id):
-                raise ZoowizardError(problem)
-        taken = {folder.name.casefold() for folder in _folders(workspace) if _is_in_use(folder)}
-        number = 1
-        draft_id = slug
-        while draft_id.casefold() in taken:
-            number += 1
-            draft_id = f"{slug}-{number}"
-        created = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        draft = Draft(draft_id, family, place, created)
-        save(workspace, draft)
-        return draft
+        return _of_checkpoint(readable, place) or _new(
+            workspace, Draft("", family, place, ""), suggestion or checkpoint.stem, damaged
+        )
+
+
+def start_claim(
+    workspace: Workspace, found: Mapping[str, Value], suggestion: str, is_it: Callable[[Draft], bool]
+) -> Draft:
+    """The draft that `is_it` knows, the oldest of them, or a new one without a checkpoint, of which `found` is known.
+
+    Its id is made from `suggestion`. Raises ZoowizardError like `start_draft`.
+    """
+    with held(workspace.root / MODELS_LOCK):
+        readable, damaged = _read_all(workspace)
+        there = next((draft for draft in readable if is_it(draft)), None)
+        return there or _new(workspace, Draft("", "", None, "", found=found), suggestion, damaged)
+
+
+def point_draft(workspace: Workspace, pointed: Draft) -> Draft:
+    """The other draft that has the checkpoint of `pointed`, as it is; or else `pointed`, saved.
+
+    Raises ZoowizardError where it cannot be saved.
+    """
+    assert pointed.checkpoint is not None
+    with held(workspace.root / MODELS_LOCK):
+        readable, _ = _read_all(workspace)
+        other = _of_checkpoint([one for one in readable if one.id != pointed.id], pointed.checkpoint)
+        if other is None:
+            save(workspace, pointed)
+        return other or pointed
+
+
+def _of_checkpoint(readable: Sequence[Draft], place: Path) -> Draft | None:
+    real = os.path.realpath(place)
+    of_it = (draft for draft in readable if draft.checkpoint and os.path.realpath(draft.checkpoint) == real)
+    return next(of_it, None)
+
+
+def _new(workspace: Workspace, unnamed: Draft, suggestion: str, damaged: Mapping[str, str]) -> Draft:
+    slug = slug_of(suggestion)
+    for draft_id, problem in damaged.items():
+        if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", draft_id):
+            raise ZoowizardError(problem)
+    taken = {folder.name.casefold() for folder in _folders(workspace) if _is_in_use(folder)}
+    numbered = (f"{slug}-{number}" for number in count(2))
+    draft_id = next(one for one in chain([slug], numbered) if one.casefold() not in taken)
+    created = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    draft = replace(unnamed, id=draft_id, created=created)
+    save(workspace, draft)
+    return draft
+
+
+def remove_unstarted(workspace: Workspace, draft: Draft) -> None:
+    """Remove a draft that became part of another one. It stays where it has jobs or packages.
+
+    Raises ZoowizardError where its folder may not be changed.
+    """
+    folder = workspace.folder(draft.id)
+    if _holds_anything(workspace.jobs(draft.id)) or _holds_anything(workspace.packages(draft.id)):
+        return
+    try:
+        (folder / "draft.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise ZoowizardError(f"could not remove {folder}: {(error.strerror or str(error)).lower()}") from error
+    shutil.rmtree(folder, ignore_errors=True)  # a lock that is still held may keep the empty folder there
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def slug_of(name: str) -> str:
@@ -149,16 +163,21 @@ def slug_of(name: str) -> str:
 
 
 def save(workspace: Workspace, draft: Draft) -> None:
-    """Replace the draft on disk as a whole. Raises ZoowizardError; the last good state is then still there."""
+    """Replace the draft on disk as a whole. Raises ZoowizardError; the last good state is then still there.
+
+    A workspace that is gone is not made anew: it may be on a disk that comes back, and would then hide what was saved.
+    """
     folder = workspace.folder(draft.id)
+    if not folder.parent.is_dir():
+        raise ZoowizardError(f"the workspace {workspace.root} is gone; bring it back, or choose another")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ZoowizardError(f"could not make the folder {folder}: {(error.strerror or '').lower()}") from error
     stored = {
         "version": VERSION,
         "family": draft.family,
-        "checkpoint": str(draft.checkpoint),
+        "checkpoint": "" if draft.checkpoint is None else str(draft.checkpoint),
         "created": draft.created,
         "given": _to_json(draft.given),
         "found": _to_json(draft.found),
@@ -190,7 +209,7 @@ def load(workspace: Workspace, draft_id: str) -> Draft:
     return Draft(
         draft_id,
         stored.family,
-        Path(stored.checkpoint),
+        Path(stored.checkpoint) if stored.checkpoint else None,
         stored.created,
         found={name: Value(known.value, known.origin) for name, known in stored.found.items()},
         given={name: Value(known.value, known.origin) for name, known in stored.given.items()},
@@ -250,7 +269,7 @@ def editing(workspace: Workspace, draft_id: str) -> Iterator[Draft]:
     """
     folder = workspace.folder(draft_id)
     load(workspace, draft_id)
-    with _held(folder / "draft.lock", wait=False):
+    with held(folder / "draft.lock", wait=False):
         _sweep(folder)
         yield load(workspace, draft_id)
 
@@ -261,46 +280,3 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink()
-
-
-@contextlib.contextmanager
-def _held(path: Path, *, wait: bool) -> Iterator[None]:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        message = f"the workspace cannot be written: {path} ({reason}); choose a folder of yours with --workspace"
-        raise ZoowizardError(message) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise DraftBusy(
-                f"{path.parent.name}: {_holder(descriptor)} is editing this draft; end that first"
-            ) from None
-        except OSError as error:
-            reason = (
-                "has no file locks" if error.errno in (errno.ENOLCK, errno.ENOTSUP) else os.strerror(error.errno or 0)
-            )
-            message = f"the file system of {path.parent} {reason}; choose another workspace with --workspace"
-            raise ZoowizardError(message) from error
-        with contextlib.suppress(OSError):  # who holds it is for people only; a full disk must not stop the work
-            os.ftruncate(descriptor, 0)
-            since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-            holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        said = json.loads(os.pread(descriptor, 4096, 0))
-        return f"another zoowizard (process {said['pid']} on {said['host']}, since {said['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another zoowizard"
