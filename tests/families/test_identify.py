@@ -167,3 +167,12 @@ def test_families_by_name() -> None:
     assert registry.family("yolo").NAME == "yolo"
     with pytest.raises(WrongUse, match="it knows yolo"):
         registry.family("yolov3")
+
+
+def test_what_a_workspace_holds_is_no_model_of_its_own(run_folder: Path, tmp_path: Path) -> None:
+    from zoowizard.drafts.store import open_workspace, start_draft
+
+    workspace = open_workspace(tmp_path / "kept")
+    draft = start_draft(workspace, "yolo", run_folder / "weights" / "best.pt")
+    shutil.copy(run_folder / "weights" / "best.pt", workspace.folder(draft.id))
+    assert [one.path for one in identify(tmp_path)] == [run_folder]

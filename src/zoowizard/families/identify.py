@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from zoowizard.drafts.locks import MODELS_LOCK
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
 from zoowizard.families.family import Recognition
 from zoowizard.families.pickles import look, opened, printable, starts_like_a_checkpoint
@@ -16,6 +17,8 @@ from zoowizard.families.registry import FAMILIES
 TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
 WORTH_PROCESSES: Final = 8
 """From so many folders on, other processes are worth their start."""
+BLOCKING: Final = frozenset({"no-weights", "not-segmentation"})
+"""The codes of the warnings that stand in the way of a package."""
 _PASSED_OVER: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "lost+found"})
 
 
@@ -89,23 +92,25 @@ def _tree(root: Path) -> list[Recognition]:
 def _side_by_side(folders: Sequence[Path]) -> list[tuple[list[Recognition], list[Path]]]:
     cores = os.cpu_count() or 1
     if cores == 1 or len(folders) < WORTH_PROCESSES or threading.active_count() > 1:  # a fork would lose the threads
-        return [_folder(folder) for folder in folders]
+        return [look_in(folder) for folder in folders]
     from concurrent.futures import ProcessPoolExecutor
 
     # what is forked shares what is loaded; an interrupt is for the process that waits
     ignore = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(min(cores, 8), get_context("fork"), initializer=signal.signal, initargs=ignore) as pool:
-        return list(pool.map(_folder, folders))
+        return list(pool.map(look_in, folders))
 
 
-def _folder(folder: Path) -> tuple[list[Recognition], list[Path]]:
-    """What is in one folder, and the folders in it that are still to be looked at."""
+def look_in(folder: Path) -> tuple[list[Recognition], list[Path]]:
+    """What is in one folder, and the folders in it that are still to be looked at (symbolic links are not)."""
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as problem:
         sentence = f"{printable(str(folder))} cannot be read: {problem.strerror}."
         return [Recognition(folder, None, refused=sentence)], []
+    if any(entry.name == MODELS_LOCK for entry in listed):
+        return [], []  # a workspace: what lies in it was made of the models, not by their training
     below = [entry.name for entry in listed if _is_folder(entry) and not _is_passed_over(entry.name)]
     run = _known_or_refused(folder)
     if run is not None:
@@ -148,9 +153,27 @@ def _is_passed_over(name: str) -> bool:
     return name.startswith(".") or name in _PASSED_OVER
 
 
+def obstacle(recognition: Recognition) -> str | None:
+    """Why this one cannot become a package, and what would help, in one sentence; None where nothing is in the way."""
+    if recognition.refused:
+        return recognition.refused
+    if recognition.family is None:
+        familiar = "; ".join(recognition.evidence) or "nothing in it is familiar"
+        return f"It is of no kind that zoowizard can package yet ({familiar})."
+    blocking = [one.message for one in recognition.warnings if one.code in BLOCKING]
+    if blocking or recognition.checkpoint is not None:
+        return " ".join(blocking) or None
+    return "There are no weights: add the .pt file that training wrote."
+
+
 def to_json(recognition: Recognition, missing: Sequence[str]) -> dict[str, Any]:
     """The object that programs read; `missing` are the names of the required answers that are not there yet."""
-    told = {
+    return {name: _writable(value) for name, value in as_told(recognition, missing).items()}
+
+
+def as_told(recognition: Recognition, missing: Sequence[str]) -> dict[str, Any]:
+    """The same object with names of files as they are, even where UTF-8 cannot hold them."""
+    return {
         "family": recognition.family,
         "path": str(recognition.path),
         "checkpoint": None if recognition.checkpoint is None else str(recognition.checkpoint),
@@ -160,7 +183,24 @@ def to_json(recognition: Recognition, missing: Sequence[str]) -> dict[str, Any]:
         "warnings": [{"code": one.code, "message": one.message} for one in recognition.warnings],
         "refused": recognition.refused,
     }
-    return {name: _writable(value) for name, value in told.items()}
+
+
+def from_json(data: Any) -> Recognition:
+    """The recognition out of `to_json`'s object, which another process wrote; whether it is `unsafe` may stand there.
+
+    Raises ZoowizardError, naming the field, where it is no such object.
+    """
+    from pydantic import ValidationError
+
+    from zoowizard.families.recorded import Recorded
+
+    try:
+        recorded = Recorded.model_validate(data)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ZoowizardError(f"what was found cannot be read: {where}: {first['msg'].lower()}") from None
+    return recorded.recognition()
 
 
 def _writable(value: Any) -> Any:
