@@ -13,7 +13,7 @@ from typing import Any
 
 from zoowizard.atomic import write_json
 from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted, from_line
+from zoowizard.jobs.events import Ended, Event, Note, from_line
 from zoowizard.jobs.folder import (
     EVENTS,
     ID,
@@ -27,25 +27,12 @@ from zoowizard.jobs.folder import (
     read_result,
     read_spec,
 )
+from zoowizard.jobs.history import History, StepState, whole_lines
 from zoowizard.jobs.locks import claim, is_held, require_private
 from zoowizard.jobs.processes import GRACE_S, signal_group, whereabouts
 
 STARTS_WITHIN_S = 30.0
 POLL_S = 0.05
-
-
-@dataclass(frozen=True)
-class StepState:
-    """One step: `state` is running, done, failed, or stopped where the job ended in the middle of it.
-
-    `fraction` goes from 0 to 1, None where the step never said; `note` is what it is at, its result, or why it failed.
-    """
-
-    name: str
-    state: str
-    seconds: float
-    fraction: float | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,22 +72,27 @@ def is_alive(folder: Path) -> bool:
 
 def read_job(folder: Path) -> Job:
     """The job in `folder` as it is now. Raises ZoowizardError where the folder or a record in it is wrong."""
+    return look(folder, History(folder / EVENTS))
+
+
+def look(folder: Path, history: History) -> Job:
+    """The job in `folder` as it is now; `history` is what was read of its events before, and is read on."""
     spec = read_spec(folder)
     held = is_held(folder / LOCK)  # asked first: a job writes its result before it lets go of the lock
     result = read_result(folder / RESULT) or _result_left_behind(folder, bool(held))
     supervisor = _supervisor(folder)
-    steps, notes, last, broken = _fold(_events(folder), over=result is not None or not held)
+    history.read_on()
     job = Job(
         id=spec.id,
         kind=spec.kind,
         model=spec.model,
         state="running",
         folder=folder,
-        steps=steps,
-        notes=notes,
+        steps=history.steps(over=result is not None or not held),
+        notes=tuple(history.notes),
         created=spec.created,
         started=_moment(supervisor.get("started")),
-        broken_lines=broken,
+        broken_lines=history.broken_lines,
     )
     if result is not None:
         outcome = result.outcome
@@ -113,7 +105,7 @@ def read_job(folder: Path) -> Job:
         if _may_still_start(folder):
             return replace(job, state="starting")
         return replace(job, state="died", reason="it never started; the log may say why")
-    return replace(job, state="died", reason=_why_it_died(supervisor), ended=_moment(last))
+    return replace(job, state="died", reason=_why_it_died(supervisor), ended=_moment(history.last))
 
 
 def list_jobs(root: Path) -> list[Job]:
@@ -147,7 +139,7 @@ def follow(folder: Path, from_offset: int = 0) -> Iterator[tuple[int, float, Eve
     offset = from_offset
     while True:
         over = _is_over(folder)  # asked first, so that what is read below is all there is
-        lines = _whole_lines(folder / EVENTS, offset)
+        lines = whole_lines(folder / EVENTS, offset)
         for line in lines:
             offset += len(line)
             try:
@@ -285,63 +277,3 @@ def _moment(stamp: object) -> datetime | None:
         return datetime.fromtimestamp(float(str(stamp)), UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _whole_lines(path: Path, offset: int) -> list[bytes]:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            new = file.read()
-    except OSError:
-        return []
-    return [line + b"\n" for line in new.split(b"\n")[:-1]]
-
-
-def _events(folder: Path) -> list[tuple[float, Event] | None]:
-    found: list[tuple[float, Event] | None] = []
-    for line in _whole_lines(folder / EVENTS, 0):
-        try:
-            found.append(from_line(line))
-        except ValueError:
-            found.append(None)
-    return found
-
-
-def _fold(
-    events: list[tuple[float, Event] | None], over: bool
-) -> tuple[tuple[StepState, ...], tuple[Note, ...], float | None, int]:
-    """The steps in their order, the notes, the time of the last event, and how many lines were none."""
-    steps: list[StepState] = []
-    begun: list[float] = []
-    notes: list[Note] = []
-    last: float | None = None
-    for stamp, event in filter(None, events):
-        last = stamp
-        if isinstance(event, StepStarted):
-            steps.append(StepState(event.step, "running", 0.0))
-            begun.append(stamp)
-        elif isinstance(event, Note):
-            notes.append(event)
-        elif not isinstance(event, Ended):
-            place = next((i for i in reversed(range(len(steps))) if steps[i].name == event.step), None)
-            if place is not None:
-                steps[place] = _after(steps[place], event)
-    until = (last or 0.0) if over else time.time()
-    unfinished = "stopped" if over else "running"
-    shown = [
-        replace(step, state=unfinished, seconds=max(0.0, round(until - begun[i], 3)))
-        if step.state == "running"
-        else step
-        for i, step in enumerate(steps)
-    ]
-    return tuple(shown), tuple(notes), last, sum(event is None for event in events)
-
-
-def _after(step: StepState, event: Progress | StepDone | StepFailed) -> StepState:
-    match event:
-        case Progress():
-            return replace(step, fraction=event.fraction, note=event.note)
-        case StepDone():
-            return replace(step, state="done", seconds=event.seconds, fraction=1.0, note=event.note)
-        case StepFailed():
-            return replace(step, state="failed", seconds=event.seconds, note=event.reason)
