@@ -173,7 +173,7 @@ def painted_by_predict(
 
 
 def as_input(case: Case, picture: Picture) -> NDArray[np.float32]:
-    return np.ascontiguousarray(case.converted.to_input(picture)).astype(np.float32)
+    return np.ascontiguousarray(case.converted.native.to_input(picture)).astype(np.float32)
 
 
 def test_no_pixel_differs_from_predict(case: Case) -> None:

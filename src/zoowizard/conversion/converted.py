@@ -1,4 +1,13 @@
-"""What every conversion hands to packaging: tensors, weights, and the native framework to compare with."""
+"""What every conversion hands to packaging: tensors, weights, and the native framework to compare with.
+
+A conversion is a module with these three names:
+
+    USES: tuple[str, ...]                                                  the draft's values that shape its result
+    convert(checkpoint, values, image, folder, step) -> Converted          weights go to `folder`
+    native(checkpoint, values, facts, folder) -> Native                    the framework again, nothing is converted
+
+`values` holds what `USES` names and nothing else, so that the same checkpoint, values and image give the same result.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,20 +47,30 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A converted model.
+class Native:
+    """The model in its own framework, to compare with.
 
     `to_input` makes the input tensor (all axes, one batch) of a test image, (y, x) or (y, x, channel) uint8.
-    `predict_native` gives the label image (y, x) that the model's own framework draws on such an image.
-    `framework` names it with its version. `notes` are sentences that people should read before they use the model.
-    `facts` are what only the conversion could tell, to be shown in the card (same names as a draft's values).
+    `predict` gives the label image (y, x) that the framework draws on such an image.
+    """
+
+    to_input: Callable[[Array], Array]
+    predict: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted model. All but `native` can be kept on a disk.
+
+    `framework` names the model's own framework with its version. `notes` are sentences that people should read before
+    they use the model. `facts` are what only the conversion could tell, to be shown in the card (JSON values, with the
+    same names as a draft's).
     """
 
     inputs: Sequence[TensorDescription]
     outputs: Sequence[TensorDescription]
     weights: Sequence[Weights]
-    to_input: Callable[[Array], Array]
-    predict_native: Callable[[Array], Array]
+    native: Native
     framework: str
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)

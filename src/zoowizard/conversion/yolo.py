@@ -4,15 +4,16 @@ Runs in a job only: it imports torch and ultralytics, and it loads the checkpoin
 classes, after `families.pickles` has already refused everything else).
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
-from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights
+from zoowizard.conversion.converted import Array, Converted, Native, TensorDescription, Weights
 from zoowizard.conversion.torchscript import save_torchscript
 from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
 from zoowizard.conversion.yolo_onnx import export_onnx
@@ -21,6 +22,16 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
 
 SMALLEST_SIDE_PX = 64
+USES: Final = (
+    "confidence",
+    "overlap_iou",
+    "max_objects",
+    "image_size",
+    "image_size_asked",
+    "colour",
+    "pixel_size",
+    "test_image",
+)
 
 
 def _quiet_offline(folder: Path) -> None:
@@ -45,18 +56,10 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     _quiet_offline(folder / "ultralytics")
     step.progress(0.05, "loading ultralytics")
     yolo = _load(checkpoint)
-    arguments: dict[str, Any] = {
-        "conf": float(values["confidence"]),
-        "iou": float(values["overlap_iou"]),
-        "max_det": int(values["max_objects"]),
-        "imgsz": int(values.get("image_size") or yolo.overrides.get("imgsz") or 640),
-        "retina_masks": True,  # masks at the size of the image, not of the network's input
-        "device": "cpu",
-        "verbose": False,
-    }
+    arguments = _arguments(yolo, values)
     step.progress(0.2, "predicting the test image with ultralytics")
-    native = predict_native(yolo, arguments, image)
-    if not native.any():
+    labels = predict_native(yolo, arguments, image)
+    if not labels.any():
         raise ZoowizardError(
             f"test_image: the model finds nothing in {values.get('test_image', 'the test image')} at a confidence of "
             f"{arguments['conf']}; give an image that holds the objects it was trained on, or lower `confidence`"
@@ -89,12 +92,47 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         inputs=[_input(input_tensor, image, values)],
         outputs=_outputs(outputs, classes, values),
         weights=[Weights("torchscript", torchscript, version), *([exported] if exported else [])],
-        to_input=lambda picture: _to_input(picture, colour_channels),
-        predict_native=lambda picture: native if picture is image else predict_native(yolo, arguments, picture),
+        native=Native(
+            to_input=lambda picture: _to_input(picture, colour_channels),
+            predict=lambda picture: labels if picture is image else predict_native(yolo, arguments, picture),
+        ),
         framework=f"ultralytics {_version()}",
         notes=[*_notes(settings, values), *([why_not] if why_not else [])],
         facts={"classes": classes, "colour": "grayscale" if colour_channels == 1 else "rgb", "image_size": size},
     )
+
+
+def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Native:
+    """The model of `convert` in ultralytics again, without converting it; loaded when it first predicts.
+
+    `facts` are those of the conversion, `folder` is where ultralytics may write. Predicting raises ZoowizardError where
+    the checkpoint cannot be loaded.
+    """
+    colour_channels = 1 if facts["colour"] == "grayscale" else 3
+
+    @functools.cache
+    def loaded() -> tuple[Any, dict[str, Any]]:
+        _quiet_offline(folder / "ultralytics")
+        yolo = _load(checkpoint)
+        return yolo, _arguments(yolo, values)
+
+    return Native(
+        to_input=lambda picture: _to_input(picture, colour_channels),
+        predict=lambda picture: predict_native(*loaded(), picture),
+    )
+
+
+def _arguments(yolo: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `model.predict` is asked for, by its own names."""
+    return {
+        "conf": float(values["confidence"]),
+        "iou": float(values["overlap_iou"]),
+        "max_det": int(values["max_objects"]),
+        "imgsz": int(values.get("image_size") or yolo.overrides.get("imgsz") or 640),
+        "retina_masks": True,  # masks at the size of the image, not of the network's input
+        "device": "cpu",
+        "verbose": False,
+    }
 
 
 class Network(torch.nn.Module):

@@ -1,6 +1,9 @@
 """A job of the kind `build`: checkpoint and answers → package, tests, parity, report."""
 
+import contextlib
 import importlib
+import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zoowizard.conversion.converted import Converted, Weights
+from zoowizard.conversion.converted import Array, Converted, Weights
 from zoowizard.drafts.images import read_image
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.pickles import look
-from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import clean, compare, describe
+from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
+from zoowizard.jobs.steps import Step, Steps
+from zoowizard.packaging import clean, compare, describe, resume
 from zoowizard.packaging.archive import sha256, write_archive
 from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
@@ -25,29 +29,92 @@ from zoowizard.packaging.test import run_tests
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     """Build one model. `work`: family, checkpoint, values (bare, by name), name of the file, output folder, umask.
 
-    Gives the paths of package and report, the status, and the parity. Raises ZoowizardError with a sentence for a
-    person where the model cannot be packaged.
+    With `resume`, the folder of an earlier build of the model, what holds of that one is not done again. Gives the
+    paths of package and report, the status, and what was measured. Raises ZoowizardError with a sentence for a person
+    where the model cannot be packaged.
     """
     values: dict[str, Any] = dict(work["values"])
-    checkpoint, output = Path(work["checkpoint"]), Path(work["output"])
-    weights_folder, contents = folder / "weights", folder / "contents"
-    weights_folder.mkdir(exist_ok=True)
+    checkpoint = Path(work["checkpoint"])
+    earlier = Path(work["resume"]) if work.get("resume") else None
     clean.warm_up(folder / "bioimageio-cache")
     look(checkpoint)  # once more: it may have been changed or removed since it was identified
 
     with steps.step("convert") as step:
-        conversion = importlib.import_module(f"zoowizard.conversion.{work['family']}")
         image = read_image(Path(values["test_image"]))
-        converted: Converted = conversion.convert(checkpoint, values, image, weights_folder, step)
-        values |= converted.facts
-        step.note = ", ".join(one.weight_format for one in converted.weights)
-    provenance = describe.Provenance(work["family"], sha256(checkpoint), _settings(values))
+        made_from = resume.origin(work["family"], checkpoint, image, values)
+        tested = _tested_before(earlier, folder, made_from, steps)
+        converted = None if tested else _converted(work, image, made_from, earlier, folder, steps, step)
+        step.note = step.note or KEPT
+    if converted is None:
+        for name in [name for name in BUILD_STEPS if name not in ("convert", "save")]:
+            with steps.step(name) as step:
+                step.note = KEPT
+    else:
+        tested = _tested(work, values | dict(converted.facts), image, converted, made_from, folder, steps)
+        resume.keep_tested(folder, tested, made_from)
+    with steps.step("save") as step:
+        outcome = _hand_over(tested, Path(work["output"]), 0o666 & ~int(work["umask"]))
+        step.note = outcome["package"]
+    return outcome
+
+
+def _tested_before(earlier: Path | None, folder: Path, made_from: resume.Origin, steps: Steps) -> list[Path]:
+    """Archive and report of the run before, where they passed and still hold; else nothing."""
+    if earlier is None:
+        return []
+    try:
+        return resume.tested_of(earlier, folder, made_from)
+    except resume.NotKept as why:
+        if why.begun:
+            steps.note("info", f"The package is made and tested again: {why}.")
+        return []
+
+
+def _converted(
+    work: Mapping[str, Any],
+    image: Array,
+    made_from: resume.Origin,
+    earlier: Path | None,
+    folder: Path,
+    steps: Steps,
+    step: Step,
+) -> Converted:
+    """The conversion of the run before, where it still holds; else a new one, kept for a later run."""
+    conversion = importlib.import_module(f"zoowizard.conversion.{work['family']}")
+    checkpoint = Path(work["checkpoint"])
+    values = {name: work["values"][name] for name in conversion.USES if name in work["values"]}
+    made_from = made_from.model_copy(update={"values": {name: made_from.values[name] for name in values}})
+    weights_folder = folder / resume.WEIGHTS_FOLDER
+    weights_folder.mkdir(exist_ok=True)
+    if earlier is not None:
+        try:
+            kept = resume.conversion_of(earlier, folder, made_from)
+            return replace(kept, native=conversion.native(checkpoint, values, kept.facts, weights_folder))
+        except resume.NotKept as why:
+            steps.note("info", f"The network is converted again: {why}.")
+    converted: Converted = conversion.convert(checkpoint, values, image, weights_folder, step)
+    resume.keep_conversion(folder, converted, made_from)
+    step.note = ", ".join(one.weight_format for one in converted.weights)
+    return converted
+
+
+def _tested(
+    work: Mapping[str, Any],
+    values: Mapping[str, Any],
+    image: Array,
+    converted: Converted,
+    made_from: resume.Origin,
+    folder: Path,
+    steps: Steps,
+) -> list[Path]:
+    """Describe, compare, package and test; gives archive and report in `folder`. Raises ZoowizardError."""
     with steps.step("describe"):
-        package = _Contents(contents, values, converted, provenance)
+        provenance = describe.Provenance(work["family"], made_from.checkpoint, _settings(values))
+        package = _Contents(folder / "contents", values, converted, provenance)
         package.write_tensors()
         description = package.write_description(converted.weights, {})
         underway = compare.start(converted, image, description, folder / "comparison")
-        write_cover(image, converted.outputs[0].sample, contents / "cover.png")
+        write_cover(image, converted.outputs[0].sample, package.folder / "cover.png")
     with steps.step("compare") as step:
         comparison = compare.finish(converted, underway, step)
         notes = (*converted.notes, *comparison.left_out)
@@ -77,11 +144,11 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         notes=notes,
         environment={**environment, "native framework": converted.framework},
     )
+    as_json, as_markdown = write(report, folder)
     if report.status != "passed":
-        as_json, _ = write(report, folder)
         failed = "; ".join(error for one in reports for error in one.errors)
-        raise ZoowizardError(f"the package's tests failed ({as_json.with_suffix('.md')} has the details): {failed}")
-    return _hand_over(report, archive, output, 0o666 & ~int(work["umask"]))
+        raise ZoowizardError(f"the package's tests failed ({as_markdown} has the details): {failed}")
+    return [archive, as_json, as_markdown]
 
 
 class _Contents:
@@ -125,34 +192,50 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in names if values.get(name) is not None}
 
 
-def _hand_over(report: Report, archive: Path, output: Path, mode: int) -> dict[str, Any]:
-    """Put package and report where the person wants them; each appears whole or not at all."""
+def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any]:
+    """Put archive and report, in this order, where the person wants them; each appears whole or not at all.
+
+    They stay in the job's folder until all of them are there. Gives the job's outcome.
+    """
+    archive, as_json, _ = tested
+    digest, size_bytes = sha256(archive), archive.stat().st_size
+    report = json.loads(as_json.read_text(encoding="utf-8"))
     try:
         output.mkdir(parents=True, exist_ok=True)
-        target = output / archive.name
-        archive.chmod(mode)
-        if archive.stat().st_dev == output.stat().st_dev:
-            archive.replace(target)
-        else:
-            beside = output / f".{archive.name}.part"
-            try:
-                shutil.copy(archive, beside)
-                beside.replace(target)
-            finally:
-                beside.unlink(missing_ok=True)
-            archive.unlink()
+        for path in tested:
+            path.chmod(mode)
+            _put(path, output / path.name)
     except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
+        in_the_way = isinstance(problem, FileExistsError | NotADirectoryError | IsADirectoryError)
+        reason = "something else is in its way" if in_the_way else (problem.strerror or str(problem)).lower()
         raise ZoowizardError(
             f"could not save the package to {output}: {reason}; it passed its tests and is kept as {archive}"
         ) from problem
-    as_json, _ = write(report, output, mode)
-    measured = report.parity
+    archive.unlink()
     return {
-        "package": str(target),
-        "report": str(as_json),
-        "status": report.status,
-        "parity": None
-        if measured is None
-        else {key: measured[key] for key in ("images", "mean_iou", "identical_pixels")},
+        "package": str(output / archive.name),
+        "report": str(output / as_json.name),
+        "status": report["status"],
+        "parity": {key: report["parity"][key] for key in ("images", "mean_iou", "identical_pixels")},
+        "formats": [one["weight_format"] for one in report["formats"]],
+        "warnings": list(dict.fromkeys(text for one in report["formats"] for text in one["warnings"])),
+        "sha256": digest,
+        "size": size_bytes,
     }
+
+
+def _put(source: Path, target: Path) -> None:
+    """Replace `target` by a link or copy of `source`. Raises OSError; no part of it is left then."""
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        beside.unlink(missing_ok=True)
+        try:
+            beside.hardlink_to(source)
+        except OSError:  # another disk, or one without links
+            shutil.copy(source, beside)
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+        beside.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)  # renaming a link over another of the same file leaves both

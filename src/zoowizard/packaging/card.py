@@ -8,11 +8,13 @@ holds the word Validation.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
-from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.report import FormatReport, parity_sentence, ratio
+
+if TYPE_CHECKING:
+    from zoowizard.packaging.matching import Parity
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Validation:
     """
 
     framework: str = "the native framework"
-    parity: Parity | None = None
+    parity: "Parity | None" = None
     formats: Sequence[FormatReport] = ()
     curves: str | None = None
     notes: Sequence[str] = ()

@@ -55,7 +55,7 @@ def start(converted: Converted, image: Array, description: Path, scratch: Path) 
     inputs = []
     for number, picture in enumerate(pictures.values()):
         inputs.append(scratch / f"input-{number}.npy")
-        np.save(inputs[-1], converted.to_input(picture))
+        np.save(inputs[-1], converted.native.to_input(picture))
     predictions = {}
     for weights in converted.weights:
         outputs = [scratch / f"{weights.weight_format}-{number}.npz" for number in range(len(inputs))]
@@ -73,7 +73,7 @@ def finish(converted: Converted, underway: Underway, step: Step) -> Comparison:
     native = []
     for number, (name, picture) in enumerate(underway.pictures.items()):
         step.progress(0.9 * number / len(underway.pictures), f"{converted.framework}: {name}")
-        native.append(converted.predict_native(picture))
+        native.append(converted.native.predict(picture))
     kept: list[Weights] = []
     left_out: list[str] = []
     predicted: dict[str, list[Outputs]] = {}

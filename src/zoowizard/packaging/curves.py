@@ -9,8 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-Curve = Sequence[float | None]
-"""One number an epoch; None where none was recorded."""
+from zoowizard.drafts.curves import Curve, clean, losses, metrics
 
 Colour = tuple[int, int, int]
 
@@ -59,40 +58,14 @@ def write_curves(curves: Mapping[str, Curve], best_epoch: int | None, path: Path
 
 
 def _panels(curves: Mapping[str, Curve]) -> list[Panel]:
-    clean = {name: [_finite(value) for value in curve] for name, curve in curves.items()}
-    losses = {
-        "training": _total([curve for name, curve in clean.items() if name.startswith("train/")]),
-        "validation": _total([curve for name, curve in clean.items() if name.startswith("val/")]),
-    }
-    metrics = {name.removeprefix("metrics/"): curve for name, curve in clean.items() if name.startswith("metrics/")}
-    masks = {name: curve for name, curve in metrics.items() if name.endswith("(M)")}
+    known = clean(curves)
+    shown = metrics(known)
+    of_masks = all(name.endswith("(M)") for name in shown)
     panels = [
-        Panel("Loss", losses),
-        Panel("Metrics of the masks" if masks else "Metrics", masks or dict(list(metrics.items())[: len(COLOURS)])),
+        Panel("Loss", losses(known)),
+        Panel("Metrics of the masks" if of_masks else "Metrics", dict(list(shown.items())[: len(COLOURS)])),
     ]
-    drawable = [
-        Panel(panel.title, {name: curve for name, curve in panel.curves.items() if any_known(curve)})
-        for panel in panels
-    ]
-    return [panel for panel in drawable if panel.curves]
-
-
-def any_known(curve: Curve) -> bool:
-    """Whether the curve holds a number at all."""
-    return any(value is not None for value in curve)
-
-
-def _finite(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e30 else None
-
-
-def _total(curves: Sequence[Curve]) -> Curve:
-    """The sum of the curves; None where any of them has no number, for a smaller sum would look like progress."""
-    sums: list[float | None] = []
-    for values in zip(*curves, strict=False):
-        known = [value for value in values if value is not None]
-        sums.append(sum(known) if len(known) == len(values) else None)
-    return sums
+    return [panel for panel in panels if panel.curves]
 
 
 def _draw(

@@ -6,11 +6,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zoowizard.atomic import write_json, write_text
 from zoowizard.errors import ZoowizardError
-from zoowizard.packaging.matching import Parity
+
+if TYPE_CHECKING:
+    from zoowizard.packaging.matching import Parity
 
 Status = Literal["passed", "failed"]
 WIDTH: Final = 100
@@ -60,7 +62,7 @@ class Report:
     package: str
     created: str
     formats: tuple[FormatReport, ...]
-    parity: Parity | None = None
+    parity: "Parity | None" = None
     tolerances: Tolerances | None = None
     steps: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
@@ -127,7 +129,7 @@ def write(report: Report, folder: Path, mode: int = 0o600) -> tuple[Path, Path]:
     return as_json, as_markdown
 
 
-def parity_sentence(parity: Parity) -> str:
+def parity_sentence(parity: "Parity") -> str:
     """Say in words how far the package agrees with the native framework."""
     pixels = f"{percent(parity['identical_pixels'])} of the pixels are identical"
     images = f"{parity['images']} image" + ("s" if parity["images"] != 1 else "")
@@ -185,7 +187,7 @@ def _details(one: FormatReport) -> str:
     return "\n".join([f"### {one_line(one.weight_format)}", *lines]) if lines else ""
 
 
-def _parity_table(parity: Parity) -> str:
+def _parity_table(parity: "Parity") -> str:
     rows = [
         (
             str(number),

@@ -1,0 +1,265 @@
+"""What a build leaves for a later one of the same model, and taking it over where it still holds.
+
+A build that was ended in the middle left some steps behind that need not be done again. Beside the results stands what
+they were made from, and the hash of every file: only where all of that is the same, a result is taken over.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import zoowizard
+from zoowizard.atomic import write_json
+from zoowizard.conversion.converted import Array, Converted, Native, TensorDescription, Weights
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.locks import require_private
+from zoowizard.packaging.archive import sha256, why_not_plain
+
+CONVERSION: Final = "conversion.json"
+TESTED: Final = "tested.json"
+WEIGHTS_FOLDER: Final = "weights"
+TENSORS_FOLDER: Final = "tensors"
+
+
+class NotKept(ZoowizardError):
+    """Nothing can be taken over; the message says why. `begun` is false where there is nothing at all."""
+
+    def __init__(self, message: str, begun: bool = True) -> None:
+        super().__init__(message)
+        self.begun = begun
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(_Record):
+    """All that a result depends on: hashes of checkpoint and image, values, and what is installed."""
+
+    family: str
+    checkpoint: str
+    image: str
+    values: dict[str, Any]
+    versions: dict[str, str]
+
+
+class _Tensor(_Record):
+    id: str
+    description: str
+    axes: list[dict[str, Any]]
+    data: dict[str, Any]
+    test_tensor: str
+    sample: str
+    preprocessing: list[dict[str, Any]]
+
+
+class _WeightsFile(_Record):
+    weight_format: str
+    file: str
+    entry: dict[str, Any]
+    parent: str | None
+
+
+class _Conversion(_Record):
+    version: Literal[1] = 1
+    origin: Origin
+    files: dict[str, str]
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
+    weights: list[_WeightsFile]
+    framework: str
+    notes: list[str]
+    facts: dict[str, Any]
+
+
+class _Tested(_Record):
+    version: Literal[1] = 1
+    origin: Origin
+    files: dict[str, str]
+
+
+Kind = TypeVar("Kind", _Conversion, _Tested)
+
+
+def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any]) -> Origin:
+    """What a result is made from now. `image` is the test image as it was read; `values` are JSON."""
+    pixels = hashlib.sha256(f"{image.dtype} {image.shape} ".encode() + np.ascontiguousarray(image).tobytes())
+    installed = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+    versions = {**installed, "zoowizard": zoowizard.__version__, "python": platform.python_version()}
+    return Origin(
+        family=family,
+        checkpoint=sha256(checkpoint),
+        image=pixels.hexdigest(),
+        values=json.loads(json.dumps(dict(values))),
+        versions=dict(sorted(versions.items())),
+    )
+
+
+def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> None:
+    """Write down in the job's `folder` what was converted; its weights are in the folder's `weights` already.
+
+    Raises OSError or ZoowizardError where the disk is full.
+    """
+    (folder / TENSORS_FOLDER).mkdir(exist_ok=True)
+    inputs, outputs = ([_kept(one, folder) for one in tensors] for tensors in (converted.inputs, converted.outputs))
+    weights = [
+        _WeightsFile(
+            weight_format=one.weight_format,
+            file=f"{WEIGHTS_FOLDER}/{one.path.name}",
+            entry=dict(one.entry),
+            parent=one.parent,
+        )
+        for one in converted.weights
+    ]
+    tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)]
+    record = _Conversion(
+        origin=made_from,
+        files={name: sha256(folder / name) for name in (*(one.file for one in weights), *tensors)},
+        inputs=inputs,
+        outputs=outputs,
+        weights=weights,
+        framework=converted.framework,
+        notes=list(converted.notes),
+        facts=dict(converted.facts),
+    )
+    write_json(folder / CONVERSION, record.model_dump(mode="json"))  # last: where it stands, all of it is there
+
+
+def conversion_of(earlier: Path, folder: Path, now: Origin) -> Converted:
+    """The conversion that the job in `earlier` left, its files linked or copied into `folder`.
+
+    Its `native` must be set by the caller. Raises NotKept where there is none, what it was made from differs from
+    `now`, or a file is not what it was.
+    """
+    record = _record(earlier, CONVERSION, _Conversion, now)
+    _take(record.files, earlier, folder)
+    kept = Converted(
+        inputs=[_tensor(one, folder) for one in record.inputs],
+        outputs=[_tensor(one, folder) for one in record.outputs],
+        weights=[Weights(one.weight_format, folder / one.file, one.entry, one.parent) for one in record.weights],
+        native=Native(_unset, _unset),
+        framework=record.framework,
+        notes=record.notes,
+        facts=record.facts,
+    )
+    write_json(folder / CONVERSION, record.model_dump(mode="json"))
+    return kept
+
+
+def keep_tested(folder: Path, files: Sequence[Path], made_from: Origin) -> None:
+    """Write down in the job's `folder` that these files of it, archive and report, passed all tests."""
+    record = _Tested(origin=made_from, files={path.name: sha256(path) for path in files})
+    write_json(folder / TESTED, record.model_dump(mode="json"))
+
+
+def tested_of(earlier: Path, folder: Path, now: Origin) -> list[Path]:
+    """Archive and report that passed all tests in the job in `earlier`, linked or copied into `folder`.
+
+    Raises NotKept as `conversion_of` does.
+    """
+    record = _record(earlier, TESTED, _Tested, now)
+    _take(record.files, earlier, folder)
+    write_json(folder / TESTED, record.model_dump(mode="json"))
+    return [folder / name for name in record.files]
+
+
+def _kept(tensor: TensorDescription, folder: Path) -> _Tensor:
+    names = {part: f"{TENSORS_FOLDER}/{part}_{tensor.id}.npy" for part in ("test_tensor", "sample")}
+    for part, name in names.items():
+        np.save(folder / name, getattr(tensor, part))
+    return _Tensor(
+        id=tensor.id,
+        description=tensor.description,
+        axes=[dict(axis) for axis in tensor.axes],
+        data=dict(tensor.data),
+        preprocessing=[dict(step) for step in tensor.preprocessing],
+        **names,
+    )
+
+
+def _tensor(kept: _Tensor, folder: Path) -> TensorDescription:
+    return TensorDescription(
+        id=kept.id,
+        description=kept.description,
+        axes=kept.axes,
+        data=kept.data,
+        test_tensor=np.load(folder / kept.test_tensor, allow_pickle=False),
+        sample=np.load(folder / kept.sample, allow_pickle=False),
+        preprocessing=kept.preprocessing,
+    )
+
+
+def _unset(picture: Array) -> Array:
+    raise NotImplementedError
+
+
+def _record(earlier: Path, name: str, kind: type[Kind], now: Origin) -> Kind:
+    require_private(earlier)
+    try:
+        record = kind.model_validate_json((earlier / name).read_bytes())
+    except FileNotFoundError:
+        raise NotKept("the run before did not come so far", begun=False) from None
+    except (OSError, ValidationError) as problem:
+        raise NotKept(f"{name} of the run before is damaged") from problem
+    if difference := _difference(record.origin, now):
+        raise NotKept(difference)
+    return record
+
+
+def _difference(then: Origin, now: Origin) -> str:
+    """In words what is not as it was; empty where all of it is."""
+    if then.family != now.family or then.checkpoint != now.checkpoint:
+        return "the checkpoint was changed"
+    if then.image != now.image:
+        return "the test image was changed"
+    if changed := _changed(then.values, now.values):
+        return f"answers were changed: {', '.join(changed)}"
+    if changed := _changed(then.versions, now.versions):
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        return f"other versions are installed now: {', '.join(changed[:3])}{more}"
+    return ""
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+
+
+def _take(files: Mapping[str, str], earlier: Path, folder: Path) -> None:
+    """Link or copy files into `folder`; what is there is then what its hash says, or nothing of it is there."""
+    taken: list[Path] = []
+    try:
+        for name, digest in files.items():
+            if why_not_plain(name):
+                raise NotKept(f"the record of the run before names a file {name!r}")
+            if (earlier / name).is_symlink():
+                raise NotKept(f"{name} of the run before is damaged")
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            taken.append(target)
+            _link(earlier / name, target)
+            if sha256(target) != digest:
+                raise NotKept(f"{name} of the run before is damaged")
+    except BaseException as problem:
+        for path in taken:
+            path.unlink(missing_ok=True)
+        if isinstance(problem, FileNotFoundError):
+            raise NotKept("files of the run before are missing") from problem
+        raise
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target, follow_symlinks=False)
