@@ -7,7 +7,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from zoowizard.board.rows import COLUMNS, fold
+from zoowizard.board.columns import COLUMNS
+from zoowizard.board.rows import fold
 from zoowizard.drafts.draft import CHECKPOINT, Draft, Value, with_found, with_given
 from zoowizard.drafts.questions import FIELDS
 from zoowizard.jobs import state

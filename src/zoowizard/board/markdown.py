@@ -3,19 +3,21 @@
 import unicodedata
 from collections.abc import Sequence
 
-from zoowizard.board.rows import COLUMNS, Row
+from zoowizard.board.cells import escaped, one_line
+from zoowizard.board.columns import COLUMNS
+from zoowizard.board.rows import Row
 
 LEAST_WIDTHS = (27, 25, 33, 11, 18, 8, 8, 24)
 """The widths of the columns in the event's document; a longer text makes its column wider."""
 
 NARROW_TITLES = ("Model Name", "Category", "Status", "Meta", "Exp", "Up", "Notes")
-SHRINKS_TO = {1: 11, 0: 24, 6: 8}
+SHRINKS_TO = {1: 11, 0: 26, 6: 8}
 """On a narrow terminal the description stays out; category, name, notes give way in turn, down to so many cells."""
 
 
 def render(rows: Sequence[Row]) -> str:
     """The rows as the event's Markdown table. Whatever stands in a cell, it stays one cell of one line."""
-    table = [COLUMNS, *([_escaped(cell) for cell in row.cells()] for row in rows)]
+    table = [COLUMNS, *([escaped(cell) for cell in row.cells()] for row in rows)]
     widths = [max(least, *(width_of(line[column]) for line in table)) for column, least in enumerate(LEAST_WIDTHS)]
     lines = [
         "| " + " | ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)) + " |"
@@ -30,7 +32,7 @@ def render_plain(rows: Sequence[Row], width: int = 80) -> str:
 
     Where there is no room for all, the description stays out, titles are short, and long texts end in an ellipsis.
     """
-    table = [list(COLUMNS), *([_one_line(cell) for cell in row.cells()] for row in rows)]
+    table = [list(COLUMNS), *([one_line(cell) for cell in row.cells()] for row in rows)]
     widths = _widths(table)
     if _excess(widths, width) > 0:
         table = [list(NARROW_TITLES), *([*cells[:2], *cells[3:]] for cells in table[1:])]
@@ -54,7 +56,7 @@ def _excess(widths: Sequence[int], room: int) -> int:
 
 def width_of(text: str) -> int:
     """How many cells of a terminal a text takes: two for East Asian wide letters, none for marks that combine."""
-    return sum(_cells(letter) for letter in text)
+    return len(text) if text.isascii() else sum(_cells(letter) for letter in text)
 
 
 def padded(text: str, width: int) -> str:
@@ -79,13 +81,3 @@ def _cells(letter: str) -> int:
     if unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
-
-
-def _one_line(text: str) -> str:
-    """No line breaks, no control characters: a description must not be able to steer the terminal."""
-    return " ".join("".join(one if one.isprintable() or one.isspace() else "?" for one in text).split())
-
-
-def _escaped(text: str) -> str:
-    line = _one_line(text).replace("\\", "\\\\").replace("|", "\\|")
-    return line.replace("<", "&lt;")

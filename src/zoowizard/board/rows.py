@@ -4,21 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from zoowizard.board.columns import COLUMNS
 from zoowizard.drafts.completeness import missing, problems
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field
-
-COLUMNS = (
-    "Model Name",
-    "Category",
-    "Description",
-    "Status",
-    "Meta-data Complete",
-    "Exported",
-    "Uploaded",
-    "Notes",
-)
-"""The columns of the event's table, in its words."""
 
 UNDERWAY = ("starting", "queued", "running")
 LONGEST_NOTE = 100
@@ -103,7 +92,7 @@ def fold(
     `Failed`, `Tested` or `Uploaded`. Exported is `Yes` only where the newest build that was not cancelled passed.
     """
     wrong = problems(draft, fields)
-    lacking = missing(draft, fields)
+    lacking = [*(["model"] if draft.checkpoint is None else []), *missing(draft, fields)]
     builds = [job for job in jobs if job.kind == "build"]
     underway = any(job.state in UNDERWAY for job in builds)
     cancelled = bool(builds) and builds[0].state == "cancelled"
