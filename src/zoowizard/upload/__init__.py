@@ -1,0 +1,1 @@
+"""Where a package goes, and what became of it: light, imported by commands and screens."""

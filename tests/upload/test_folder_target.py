@@ -1,0 +1,127 @@
+"""Saving a package in a folder."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zoowizard.drafts.store import Workspace
+from zoowizard.errors import ZoowizardError
+from zoowizard.upload.folder import FolderTarget
+from zoowizard.upload.receipts import receipts
+from zoowizard.upload.target import Parcel
+
+
+@pytest.fixture
+def parcel(tmp_path: Path) -> Parcel:
+    built = tmp_path / "built"
+    built.mkdir()
+    archive = built / "nuclei.zip"
+    archive.write_bytes(bytes(range(256)) * 40_000)
+    (built / "report.json").write_text('{"status": "passed"}')
+    (built / "report.md").write_text("# Test report")
+    return Parcel(archive, built / "report.json", hashlib.sha256(archive.read_bytes()).hexdigest())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_zip_and_report_are_saved(parcel: Parcel, tmp_path: Path) -> None:
+    said: list[float] = []
+    target = FolderTarget(tmp_path / "new" / "folder")
+    assert target.summary(parcel) == ["the folder will be made, and nuclei.zip saved in it"]
+    receipt = target.send(parcel, lambda fraction, words: said.append(fraction))
+    assert names(target.folder) == {"nuclei.zip", "nuclei-report.json", "nuclei-report.md"}
+    assert (target.folder / "nuclei.zip").read_bytes() == parcel.archive.read_bytes()
+    assert (receipt.where, receipt.confirmed, receipt.state) == (str(target.folder / "nuclei.zip"), False, "done")
+    assert receipt.size == parcel.archive.stat().st_size
+    assert 0 < min(said) <= max(said) == 1
+    assert target.summary(parcel) == ["nuclei.zip is in this folder already and will be replaced"]
+
+
+def test_an_older_one_is_replaced(parcel: Parcel, tmp_path: Path) -> None:
+    target = FolderTarget(tmp_path)
+    (tmp_path / "nuclei.zip").write_text("old")
+    target.send(parcel, lambda fraction, words: None)
+    assert (tmp_path / "nuclei.zip").read_bytes() == parcel.archive.read_bytes()
+
+
+def test_where_it_lies_already_it_stays(parcel: Parcel) -> None:
+    target = FolderTarget(parcel.archive.parent)
+    assert target.summary(parcel) == ["nuclei.zip is in this folder already"]
+    before = parcel.archive.stat()
+    target.send(parcel, lambda fraction, words: None)
+    assert parcel.archive.stat().st_ino == before.st_ino
+
+
+def test_a_package_that_was_changed_since_its_tests_is_not_saved(parcel: Parcel, tmp_path: Path) -> None:
+    with parcel.archive.open("r+b") as file:
+        file.write(b"x")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ZoowizardError, match="changed since it passed its tests"):
+        FolderTarget(tmp_path / "out").send(parcel, lambda fraction, words: None)
+    assert names(tmp_path / "out") == set()
+
+
+def test_a_package_that_is_gone(parcel: Parcel, tmp_path: Path) -> None:
+    parcel.archive.unlink()
+    with pytest.raises(ZoowizardError, match="not there any more"):
+        FolderTarget(tmp_path).summary(parcel)
+
+
+def test_places_where_nothing_can_be_saved(parcel: Parcel, tmp_path: Path, small_disk: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken" / "nuclei.zip").mkdir(parents=True)
+    for folder, sentence in (
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "below", "is a file"),
+        (tmp_path / "taken", "a folder called nuclei.zip"),
+        (small_disk, "disk is full"),
+    ):
+        with pytest.raises(ZoowizardError, match=sentence):
+            FolderTarget(folder).send(parcel, lambda fraction, words: None)
+    assert names(small_disk) == set()
+
+
+def test_a_disk_that_fills_up_meanwhile(parcel: Parcel, small_disk: Path) -> None:
+    class Deceived(FolderTarget):
+        def summary(self, parcel: Parcel) -> list[str]:
+            return []
+
+    with pytest.raises(ZoowizardError, match="disk is full: nothing was saved"):
+        Deceived(small_disk).send(parcel, lambda fraction, words: None)
+    assert names(small_disk) == set()
+
+
+def test_in_a_process_of_its_own(parcel: Parcel, tmp_path: Path) -> None:
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        told = (tmp_path / "ws", "nuclei", parcel.archive, parcel.report, parcel.sha256, folder)
+        command = [sys.executable, "-m", "zoowizard.upload.folder", *map(str, told)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "fraction" in lines[0]
+    [kept] = receipts(Workspace(tmp_path / "ws"), "nuclei")
+    assert lines[-1]["receipt"]["sha256"] == kept.sha256 == parcel.sha256
+
+    (tmp_path / "file").write_text("")
+    refused = run(tmp_path / "file")
+    assert refused.returncode != 0
+    assert refused.stderr.count("\n") == 1
+    assert "choose a folder" in refused.stderr
