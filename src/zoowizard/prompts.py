@@ -1,17 +1,55 @@
 """The plain prompts: the same questions as the screens ask, for a dumb terminal, a screen reader, or a pipe."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from zoowizard.drafts.completeness import is_answered
 from zoowizard.drafts.draft import Draft, with_given
 from zoowizard.drafts.fields import Field, Need
-from zoowizard.terminal import wrapped
+from zoowizard.drafts.spoken import understood
+from zoowizard.terminal import printable, wrapped
+
+LISTED: Final = 20
+"""So many of the models nearby are offered with a number; others can be named by their path."""
 
 
 class PromptsEnded(Exception):
     """The person closed the input before everything was answered; what was answered is saved."""
+
+
+def choose_model(here: Path) -> Path:
+    """Ask which model: by its number in the list of those near `here`, newest first, or by its path.
+
+    Raises PromptsEnded at the end of the input.
+    """
+    from zoowizard.families.nearby import Bounds, search
+
+    _say(f"Looking for models in {printable(str(here))} ...")
+    found = [one for one in search(here, Bounds(seconds=20.0), {}) if one.get("obstacle", "") is None]
+    found.sort(key=lambda one: one["modified"] or 0.0, reverse=True)
+    for number, one in enumerate(found[:LISTED], start=1):
+        _say(f"  {number}. {printable(os.path.relpath(one['path'], here))}: {printable(one['what'])}")
+    more = f", {len(found) - LISTED} more that are not listed" if len(found) > LISTED else ""
+    _say(f"{len(found)} models found{more}.")
+    while True:
+        line = _read("Model (its number, or a path): ").strip()
+        path = _path_of(line, found[:LISTED])
+        if path is not None and os.path.lexists(path):
+            return path
+        _say(
+            "! type the number of a model in the list, or the path of a checkpoint or run folder"
+            if path is None
+            else f"! {printable(str(path))} does not exist"
+        )
+
+
+def _path_of(line: str, listed: Sequence[Mapping[str, Any]]) -> Path | None:
+    if line.isdecimal():
+        return Path(listed[int(line) - 1]["path"]) if 0 < int(line) <= len(listed) else None
+    return Path(line.strip("\"'")).expanduser() if line else None
 
 
 def ask_missing(draft: Draft, fields: Sequence[Field], keep: Callable[[Draft], None]) -> Draft:
@@ -47,11 +85,7 @@ def _ask(field: Field, place: str) -> Any:
                 return None
             _say("! this one is required")
             continue
-        try:
-            answer = field.parse(_chosen(field, line))
-            problem = field.check(answer) if is_answered(answer) else f"says nothing; write for example {field.example}"
-        except ValueError as error:
-            problem = str(error)
+        answer, problem = understood(field, _chosen(field, line))
         if problem is None:
             return answer
         _say(f"! {problem}")

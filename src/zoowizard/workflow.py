@@ -3,22 +3,35 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from zoowizard.board.event import event_rows
+from zoowizard.board.lines import BoardLine, merged, model_row
 from zoowizard.board.rows import Row, fold
 from zoowizard.drafts.completeness import all_fields, defaults, is_answered, missing, problems
-from zoowizard.drafts.draft import Draft, Value, with_found
+from zoowizard.drafts.draft import Draft, Value, told_by_event, with_found
 from zoowizard.drafts.fields import Field, Need
-from zoowizard.drafts.store import Workspace, drafts, save, start_draft
+from zoowizard.drafts.store import (
+    Workspace,
+    drafts,
+    editing,
+    load,
+    point_draft,
+    remove_unstarted,
+    save,
+    start_draft,
+)
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
 from zoowizard.families.family import Recognition
-from zoowizard.families.identify import identify
+from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.pickles import printable
 from zoowizard.families.registry import family
 from zoowizard.jobs.engines import Engine, LocalEngine
 from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.state import Job, list_jobs
+from zoowizard.upload.receipts import receipts
 
 TIME_LIMIT_S = 4 * 3600.0
 DESCRIPTIONS: Final = ("rdf.yaml", "bioimageio.yaml")
@@ -28,8 +41,8 @@ COPIES_IN_WORKSPACE: Final = 3
 
 
 def fields_of(name: str) -> tuple[Field, ...]:
-    """All questions that are asked of a model of the family `name`."""
-    return all_fields(family(name).FIELDS)
+    """All questions that are asked of a model of the family `name`; the common ones where it is empty."""
+    return all_fields(family(name).FIELDS if name else ())
 
 
 def draft_in_memory(recognition: Recognition) -> Draft:
@@ -61,25 +74,67 @@ def choose_one(path: Path) -> Recognition:
     [one] = models
     if one.refused:
         raise (UnsafeCheckpoint if one.unsafe else ZoowizardError)(one.refused)
-    if one.family is None:
-        raise WrongUse(f"{path}: no known kind of model ({'; '.join(one.evidence) or 'nothing in it is familiar'})")
-    blocking = [warning.message for warning in one.warnings if warning.code in ("no-weights", "not-segmentation")]
-    if blocking or one.checkpoint is None:
-        raise WrongUse(f"{path}: {'; '.join(blocking) or 'there are no weights; add the .pt file'}")
+    if reason := obstacle(one):
+        raise WrongUse(f"{path}: {reason}")
     return one
 
 
 def open_draft(workspace: Workspace, recognition: Recognition) -> Draft:
     """The saved draft of a checkpoint, brought up to date with what its files tell now."""
+    family_name, checkpoint = _packageable(recognition)
+    started = start_draft(workspace, family_name, checkpoint, _suggestion(recognition.path))
+    _require_family(workspace, started, family_name)
+    return brought_up_to_date(started, recognition)
+
+
+def take(workspace: Workspace, recognition: Recognition, claimed: Draft | None = None) -> Draft:
+    """The draft of the model that a person chose, brought up to date with what its files tell now.
+
+    That is the draft that the checkpoint has already: a claim that had no model yet is then joined to it. Or else it is
+    `claimed`, which has this checkpoint from now on and keeps its answers, or a new one. Raises ZoowizardError where it
+    cannot be saved, and DraftBusy where a claim has to be joined to a draft that somebody is editing.
+    """
+    if claimed is None:
+        return open_draft(workspace, recognition)
+    family_name, checkpoint = _packageable(recognition)
+    is_same = claimed.checkpoint is not None and os.path.realpath(claimed.checkpoint) == os.path.realpath(checkpoint)
+    found = claimed.found if is_same else told_by_event(claimed)
+    pointed = replace(claimed, family=family_name, checkpoint=checkpoint.expanduser().absolute(), found=found)
+    taken = point_draft(workspace, brought_up_to_date(pointed, recognition))
+    if taken.id == claimed.id:
+        return taken
+    _require_family(workspace, taken, family_name)
+    if claimed.checkpoint is None:
+        taken = _joined(workspace, claimed, taken.id)
+    return brought_up_to_date(taken, recognition)
+
+
+def _joined(workspace: Workspace, claimed: Draft, draft_id: str) -> Draft:
+    """The other draft with the row and the answers of a claim, which is no longer there."""
+    with editing(workspace, draft_id) as now:
+        joined = replace(with_found(now, told_by_event(claimed)), given={**claimed.given, **now.given})
+        save(workspace, joined)
+    remove_unstarted(workspace, claimed)
+    return joined
+
+
+def brought_up_to_date(draft: Draft, recognition: Recognition) -> Draft:
+    """The draft with what the files of its checkpoint tell now; nothing is saved."""
+    return with_found(draft, _known(recognition))
+
+
+def _packageable(recognition: Recognition) -> tuple[str, Path]:
     if recognition.family is None or recognition.checkpoint is None:
         raise WrongUse(f"{recognition.path}: there are no weights to package")
-    started = start_draft(workspace, recognition.family, recognition.checkpoint, _suggestion(recognition.path))
-    if started.family != recognition.family:
+    return recognition.family, recognition.checkpoint
+
+
+def _require_family(workspace: Workspace, draft: Draft, family_name: str) -> None:
+    if draft.family != family_name:
         raise ZoowizardError(
-            f"{workspace.folder(started.id) / 'draft.json'}: family: is {started.family}, but the checkpoint is of the "
-            f"family {recognition.family}; mend it or move it away"
+            f"{workspace.folder(draft.id) / 'draft.json'}: family: is {draft.family}, but the checkpoint is of the "
+            f"family {family_name}; mend it or move it away"
         )
-    return with_found(started, _known(recognition))
 
 
 def unready(draft: Draft) -> dict[str, str]:
@@ -101,12 +156,16 @@ def start_build(
     output: Path | None = None,
     time_limit_s: float = TIME_LIMIT_S,
     engine: Engine | None = None,
+    resume: Path | None = None,
 ) -> Path:
     """Save the draft, start the job that builds it, and give the job's folder.
 
-    The package will be saved in `output`, or else in the model's own folder of the workspace. Raises ZoowizardError
-    where an answer is missing or wrong, the package could not be saved there, or the disk has too little room.
+    The package will be saved in `output`, or else in the model's own folder of the workspace. `resume` is the folder of
+    an earlier build of this model that did not pass: what holds of it is not done again. Raises ZoowizardError where an
+    answer is missing or wrong, the package could not be saved there, or the disk has too little room.
     """
+    if draft.checkpoint is None:
+        raise ZoowizardError("choose the model first")
     if wanting := unready(draft):
         raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
     if output is not None:
@@ -121,8 +180,27 @@ def start_build(
         "name": draft.id,
         "output": str((output or workspace.packages(draft.id)).absolute()),
         "umask": _umask(),
+        "resume": None if resume is None else str(resume.absolute()),
     }
     return _start(create(workspace.jobs(draft.id), "build", draft.id, work, time_limit_s), engine)
+
+
+def retry(workspace: Workspace, job: Job, engine: Engine | None = None) -> Path:
+    """Build a model again after `job` has ended, with the answers as they are now; gives the new job's folder.
+
+    What that job did already and still holds is not done again. One that ran into its time limit gets twice the time.
+    Raises ZoowizardError where the job is no build, or still runs, and as `start_build` does.
+    """
+    if job.kind != "build":
+        raise WrongUse(f"{job.id}: is no build, so there is nothing to go on with; start it anew")
+    if not job.over:
+        raise WrongUse(f"{job.id}: still runs; wait for its end, or cancel it first")
+    draft = load(workspace, job.model)
+    if job.folder.parent.resolve() != workspace.jobs(draft.id).resolve():
+        raise WrongUse(f"{job.id}: is no job of the model {draft.id}")
+    spec = read_spec(job.folder)
+    limit = (spec.time_limit_s or TIME_LIMIT_S) * (2 if job.state == "timed-out" else 1)
+    return start_build(workspace, draft, Path(spec.work["output"]), limit, engine, resume=job.folder)
 
 
 def start_test(
@@ -150,16 +228,21 @@ def all_jobs(workspace: Workspace) -> list[Job]:
     return sorted((job for folder in folders for job in list_jobs(folder)), key=lambda job: job.id, reverse=True)
 
 
-def board_rows(workspace: Workspace) -> tuple[list[Row], list[str]]:
-    """The rows of the event's table, folded from drafts and jobs, and a sentence for each draft that cannot be read."""
-    found, sentences = drafts(workspace)
-    rows = []
+def board_lines(workspace: Workspace) -> tuple[list[BoardLine], list[str]]:
+    """The lines of the board: the event's rows, each with the model that it is about, then the other models.
+
+    With them a sentence for each thing that cannot be read.
+    """
+    events, sentences = event_rows(workspace)
+    found, unreadable = drafts(workspace)
+    sentences += unreadable
+    models = []
     for draft in found:
         try:
-            rows.append(board_row(workspace, draft))
+            models.append(model_row(draft, board_row(workspace, draft)))
         except ZoowizardError as problem:
             sentences.append(f"{draft.id}: {problem}")
-    return rows, sentences
+    return merged(events, models), sentences
 
 
 def board_row(workspace: Workspace, draft: Draft) -> Row:
@@ -167,7 +250,7 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
     jobs = list_jobs(workspace.jobs(draft.id))
     built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
     built_from = None if built is None else read_spec(built.folder).work.get("values")
-    return fold(draft, fields_of(draft.family), jobs, built_from=built_from)
+    return fold(draft, fields_of(draft.family), jobs, receipts(workspace, draft.id), built_from)
 
 
 def _description(package: Path) -> Path:

@@ -1,0 +1,172 @@
+"""The commands. The screens are loaded only for the command that shows them.
+
+Standard output holds the answer of a command and nothing else (with --json: nothing but the JSON); questions, progress
+and problems go to standard error. Exit codes: see `zoowizard.errors.ExitCode`.
+"""
+
+import argparse
+import io
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from zoowizard import __version__
+from zoowizard.cli.board import board
+from zoowizard.cli.jobs import jobs
+from zoowizard.cli.models import answers, build, demo, identify, test
+from zoowizard.cli.output import AnswersMissing, print_json, printable_lines
+from zoowizard.cli.screen import new, open_board, serve
+from zoowizard.errors import ExitCode, ZoowizardError
+
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong use, 3 answers missing, 4 refused as unsafe"
+DEMO = "zoowizard-demo"
+WORKSPACE = "where drafts and jobs are kept"
+BARE = {"command": open_board, "workspace": None, "plain": False}
+"""What `zoowizard` alone means: who opens the board need not wait until all other commands are described."""
+
+Command = Callable[[argparse.Namespace], int]
+Adder = Callable[[str, Command, str], argparse.ArgumentParser]
+"""Adds a command: its name, what it runs, what it does in a few words."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows names in other scripts as codes
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is typed in another coding is a wrong answer, not the end
+        sys.stdin.reconfigure(errors="surrogateescape")
+    words = sys.argv[1:] if arguments is None else arguments
+    given = _parser().parse_args(words) if words else argparse.Namespace(**BARE)
+    try:
+        code = _run(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\nstopped; what was answered is saved, and a job that runs goes on (`zoowizard jobs`)", file=sys.stderr)
+        return 130
+    except OSError as problem:
+        if not isinstance(problem, BrokenPipeError):
+            place = problem.filename or "the answer could not be written"
+            print(printable_lines(f"{place}: {(problem.strerror or str(problem)).lower()}"), file=sys.stderr)
+        if sys.stdout is not None:  # what is left in it would fail again when the interpreter ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+
+
+def _run(given: argparse.Namespace) -> int:
+    command: Command = given.command
+    try:
+        return command(given)
+    except ZoowizardError as problem:
+        print(printable_lines(str(problem)), file=sys.stderr)
+        if getattr(given, "json", False):
+            missing = {"missing": problem.missing} if isinstance(problem, AnswersMissing) else {}
+            print_json({"status": "failed", "reason": str(problem), **missing})
+        return problem.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zoowizard",
+        description="From a trained microscopy model to a tested package of the BioImage Model Zoo (bioimage.io). "
+        "Without a command it opens the board: the table of your models, and the way to a new one.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"zoowizard {__version__}")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help=WORKSPACE)
+    _plain_flag(parser)
+    parser.set_defaults(command=open_board)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXIT_CODES)
+        command.set_defaults(command=run)
+        command.add_argument("--workspace", type=Path, metavar="DIR", default=argparse.SUPPRESS, help=WORKSPACE)
+        return command
+
+    _add_screens(add)
+    _add_models(add)
+    _add_records(add)
+    return parser
+
+
+def _add_screens(add: Adder) -> None:
+    new_model = add("new", new, "open the wizard for a new model")
+    new_model.add_argument("path", nargs="?", type=Path, metavar="PATH", help="the model, where you know it already")
+    _plain_flag(new_model)
+
+    served = add("serve", serve, "show the screens in a browser on this computer")
+    served.add_argument("--port", type=_port, default=8000, metavar="PORT", help="default: %(default)d")
+
+
+def _add_models(add: Adder) -> None:
+    sample = add("demo", demo, "package the sample model that comes with zoowizard, from checkpoint to report")
+    sample.add_argument(
+        "--output", type=Path, metavar="DIR", default=Path("zoowizard-demo"), help="default: %(default)s"
+    )
+    _json_flag(sample)
+
+    looked_at = add("identify", identify, "say what a checkpoint, a run folder or a tree of them is")
+    looked_at.add_argument("path", type=Path, metavar="PATH")
+    _json_flag(looked_at)
+
+    asked = add("answers", answers, "write the commented answers file of a model, to be filled in")
+    asked.add_argument("path", type=Path, metavar="PATH")
+    asked.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
+
+    built = add("build", build, "convert, package and test a model")
+    built.add_argument("path", type=Path, metavar="PATH")
+    built.add_argument("--answers", type=Path, metavar="FILE", help="the answers file, see `zoowizard answers`")
+    built.add_argument("--output", type=Path, metavar="DIR", help="where package and report go")
+    _job_flags(built)
+
+    tested = add("test", test, "run the zoo's own tests on any package")
+    tested.add_argument("package", type=Path, metavar="PACKAGE")
+    tested.add_argument("--output", type=Path, metavar="DIR", help="where the report goes")
+    _job_flags(tested)
+
+
+def _add_records(add: Adder) -> None:
+    table = add("board", board, "print the event's tracking table; import it from a Markdown file, export it to one")
+    table.add_argument("action", nargs="?", choices=("show", "import", "export"), default="show")
+    table.add_argument("file", nargs="?", type=Path, metavar="FILE.md", help="the event's document")
+    table.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    _json_flag(table)
+
+    listed = add("jobs", jobs, "list jobs, or follow, cancel, retry or show the log of one")
+    listed.add_argument("action", nargs="?", choices=("list", "follow", "cancel", "retry", "log"), default="list")
+    listed.add_argument("id", nargs="?", metavar="ID", help="the job's id, or its beginning or end")
+    _json_flag(listed)
+
+
+def _plain_flag(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--plain", action="store_true", help="ask in plain lines, for screen readers")
+
+
+def _json_flag(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the answer as JSON, for programs")
+
+
+def _job_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--time-limit", type=_minutes, metavar="MINUTES", default=240.0, help="default: %(default)g")
+    _json_flag(command)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0; write for example 30")
+    return minutes
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is no port; write a number from 1024 to 65535, or 0 for any free one")
+    return int(text)

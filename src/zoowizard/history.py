@@ -1,0 +1,41 @@
+"""What became of one model so far: its builds and its receipts, read from the workspace."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoowizard.drafts.store import Workspace
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.folder import read_spec
+from zoowizard.jobs.state import Job, list_jobs
+from zoowizard.upload.receipts import Receipt, receipts
+
+
+@dataclass(frozen=True)
+class History:
+    """`newest` is the newest build, `built` the newest that passed, `built_from` the bare values that this one had."""
+
+    newest: Job | None = None
+    built: Job | None = None
+    built_from: Mapping[str, Any] | None = None
+    receipts: tuple[Receipt, ...] = ()
+
+
+def history(workspace: Workspace, draft_id: str) -> History:
+    """Read it. Raises ZoowizardError where the folder of the jobs cannot be read."""
+    builds = [job for job in list_jobs(workspace.jobs(draft_id)) if job.kind != "test"]
+    built = next((job for job in builds if job.state == "passed"), None)
+    return History(
+        newest=builds[0] if builds else None,
+        built=built,
+        built_from=None if built is None else _values(built),
+        receipts=tuple(receipts(workspace, draft_id)),
+    )
+
+
+def _values(job: Job) -> Mapping[str, Any] | None:
+    try:
+        values = read_spec(job.folder).work.get("values")
+    except ZoowizardError:
+        return None
+    return values if isinstance(values, dict) else None

@@ -1,0 +1,447 @@
+"""The wizard: one screen whose five steps change inside it. It alone changes the draft, and saves it at once."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer
+
+from zoowizard.drafts.draft import Draft, with_given
+from zoowizard.drafts.place import Place, read_place, write_place
+from zoowizard.drafts.store import DraftBusy, Workspace, editing, load, save
+from zoowizard.errors import ZoowizardError
+from zoowizard.families.family import Recognition
+from zoowizard.families.identify import from_json, obstacle
+from zoowizard.history import history
+from zoowizard.jobs.engines import LocalEngine
+from zoowizard.screens.children import lines_of
+from zoowizard.screens.keeper import Keeper
+from zoowizard.screens.situation import (
+    Answered,
+    BuildAsked,
+    CancelAsked,
+    DraftChosen,
+    ModelChosen,
+    Situation,
+    StepAsked,
+    Typed,
+)
+from zoowizard.screens.steps.describe import DescribeStep, FieldFocused
+from zoowizard.screens.steps.model import ModelStep
+from zoowizard.screens.steps.plan import STEPS, may_enter
+from zoowizard.screens.steps.step import Step
+from zoowizard.screens.steps.test import JobEnded
+from zoowizard.screens.steps.upload import PackageSaved
+from zoowizard.screens.widgets.title_line import StepLine, TitleLine
+from zoowizard.workflow import brought_up_to_date, fields_of, retry, start_build, take
+
+LOOK_EVERY_S = 2.0
+"""How often the wizard looks whether another terminal changed the draft or started a job."""
+
+
+class WizardScreen(Screen[None]):
+    """Model → Check → Describe → Test → Upload, for one draft (`draft_id`), a path, or nothing yet."""
+
+    CSS_PATH: ClassVar = [
+        "wizard.tcss",
+        "steps/model.tcss",
+        "steps/check.tcss",
+        "steps/describe.tcss",
+        "steps/test.tcss",
+        "steps/upload.tcss",
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+j", "next", "Next", id="wizard.next", priority=True),
+        Binding("escape", "back", "Back", id="wizard.back"),
+        Binding("ctrl+o", "board", "Board", id="wizard.board", priority=True),
+    ]
+
+    def __init__(
+        self, workspace: Workspace, here: Path, draft_id: str = "", path: Path | None = None, step: str = ""
+    ) -> None:
+        """`step` is the step to begin with; where it is empty, the one in which the person was."""
+        super().__init__()
+        self.situation = Situation(workspace, here)
+        self._asked = (draft_id, path, step)
+        self._place = Place()
+        self._held = contextlib.ExitStack()
+        self._keeper = Keeper(self._say_saved)
+        self._saved = ""
+        self._seen: object = None
+        self._left = False
+        self._mounting = asyncio.Lock()
+
+    def compose(self) -> ComposeResult:
+        """The frame; each step is made when it is first entered."""
+        yield TitleLine()
+        yield StepLine(STEPS)
+        yield ContentSwitcher(id="steps")
+        yield Footer(compact=True, show_command_palette=False)
+
+    async def on_mount(self) -> None:
+        """Begin with what was asked for."""
+        self.set_interval(LOOK_EVERY_S, self._look_around)
+        self._begin()
+
+    async def on_unmount(self) -> None:
+        """However the app ends, what is known is saved."""
+        await self._keeper.flush()
+        self._held.close()
+
+    @work
+    async def _begin(self) -> None:
+        draft_id, path, step = self._asked
+        if draft_id:
+            await self._enter(draft_id)
+        underway = self.situation.job is not None and not self.situation.job.over
+        await self.go(step or ("test" if underway else self._place.step))
+        if not self._is_shown:
+            return
+        if path is not None:
+            self.query_one(ModelStep).look_at(path)
+        elif self.situation.draft is not None and self.situation.draft.checkpoint is not None:
+            await self._look_at(self.situation.draft.checkpoint)
+
+    # What is known
+
+    async def _enter(self, draft_id: str) -> None:
+        """Open a draft; where another terminal holds it, for looking only."""
+        workspace = self.situation.workspace
+        await self._keeper.flush()
+        self._held.close()
+        if self._left:
+            return
+        try:
+            draft, reason = self._opened(draft_id)
+        except ZoowizardError as problem:
+            self._tell(str(problem))
+            return
+        self._place = read_place(workspace, draft_id)
+        self.situation = Situation(
+            workspace,
+            self.situation.here,
+            draft=draft,
+            fields=fields_of(draft.family),
+            typed=dict(self._place.typed),
+            read_only=reason,
+        )
+        self._saved = "" if reason else "draft saved"
+        await self._refresh_history()
+
+    def _opened(self, draft_id: str) -> tuple[Draft, str]:
+        """The draft, and why nothing can be changed in it, if so. Raises ZoowizardError where it cannot be read."""
+        workspace = self.situation.workspace
+        try:
+            return self._held.enter_context(editing(workspace, draft_id)), ""
+        except DraftBusy as problem:
+            return load(workspace, draft_id), str(problem)
+
+    async def _look_at(self, path: Path) -> None:
+        """Look at the checkpoint once more, in another process."""
+        try:
+            async for line in lines_of("zoowizard.families.nearby", str(path)):
+                if "family" in line:
+                    self._looked(from_json(line))
+                    return
+        except ZoowizardError as problem:
+            self._tell(str(problem))
+
+    def _looked(self, recognition: Recognition) -> None:
+        """Files may tell more than they did when the draft was begun, or may be gone."""
+        draft = self.situation.draft
+        self.situation = replace(self.situation, recognition=recognition)
+        if draft is not None and recognition.family == draft.family and not self.situation.read_only:
+            self._keep(brought_up_to_date(draft, recognition))
+        self._show()
+
+    async def _choose(self, recognition: Recognition) -> None:
+        if reason := self.situation.read_only or obstacle(recognition):
+            self._tell(reason)
+            return
+        before = self.situation.draft
+        await self._keeper.flush()
+        try:
+            draft = await asyncio.to_thread(take, self.situation.workspace, recognition, before)
+            if before is None or draft.id != before.id:
+                await self._enter(draft.id)
+        except ZoowizardError as problem:
+            self._tell(str(problem))
+            return
+        self.situation = replace(self.situation, recognition=recognition, fields=fields_of(draft.family))
+        if not self.situation.read_only:
+            self._keep(draft)
+        await self._refresh_history()
+
+    def _keep(self, draft: Draft) -> None:
+        """This is the draft from now on; it is saved in the background."""
+        if draft != self.situation.draft or not self._saved:
+            self.situation = replace(self.situation, draft=draft)
+            self._keeper.keep("draft", partial(save, self.situation.workspace, draft))
+
+    def _keep_place(self, **changes: object) -> None:
+        changed = replace(self._place, **changes)  # type: ignore[arg-type]
+        draft = self.situation.draft
+        if changed == self._place or draft is None or self.situation.read_only:
+            return
+        self._place = changed
+        self._keeper.keep("place", partial(write_place, self.situation.workspace, draft.id, changed))
+
+    def _say_saved(self, problem: str) -> None:
+        self._saved = f"not saved: {problem}" if problem else f"draft saved {self.app.clock():%H:%M}"  # type: ignore[attr-defined]
+        self._show_frame()
+
+    async def _refresh_history(self) -> None:
+        """Read what became of the draft's jobs and uploads."""
+        draft = self.situation.draft
+        if draft is None:
+            return
+        try:
+            jobs = await asyncio.to_thread(history, self.situation.workspace, draft.id)
+        except ZoowizardError as problem:
+            self._tell(str(problem))
+            return
+        self.situation = replace(
+            self.situation, job=jobs.newest, built=jobs.built, built_from=jobs.built_from, receipts=jobs.receipts
+        )
+        self._show()
+
+    @work(exclusive=True, group="look-around")
+    async def _look_around(self) -> None:
+        """Another terminal, or another person, may have changed something."""
+        draft = self.situation.draft
+        if draft is None:
+            return
+        seen = await asyncio.to_thread(_traces, self.situation.workspace, draft.id)
+        changed, self._seen = seen != self._seen, seen
+        if self.situation.read_only:
+            if changed or await asyncio.to_thread(_is_free, self.situation.workspace, draft.id):
+                await self._enter_again(draft.id)
+        elif changed:
+            await self._refresh_history()
+
+    async def _enter_again(self, draft_id: str) -> None:
+        """Show what the other terminal has done; where it has ended, the draft may be changed here from now on."""
+        known = self.situation.recognition
+        await self._enter(draft_id)
+        self.situation = replace(self.situation, recognition=known)
+        self._show()
+        if not self.situation.read_only and self._is_shown:
+            self.notify("the other zoowizard has ended: you can go on here", markup=False)
+            if self._step is not None:
+                self._step.focus_first()
+
+    # What is shown
+
+    @property
+    def _step(self) -> Step | None:
+        name = self.query_one("#steps", ContentSwitcher).current
+        return self.query_one(f"#{name}", Step) if name else None
+
+    @property
+    def _is_shown(self) -> bool:
+        """What was begun before the person left may still come to its end, when there is nothing to show it on."""
+        return self.is_mounted and not self._left
+
+    async def go(self, name: str) -> None:
+        """Change to the step of this name, or say what comes before it."""
+        if not self._is_shown:
+            return
+        plan = next((one for one in STEPS if one.name == name), STEPS[0])
+        if reason := may_enter(plan, self.situation):
+            if self._step is not None:
+                self._tell(reason)
+                return
+            plan = STEPS[0]
+        switcher = self.query_one("#steps", ContentSwitcher)
+        identity = f"step-{plan.name}"
+        async with self._mounting:
+            if self._left:
+                return
+            if not switcher.query(f"#{identity}"):
+                step = plan.make()
+                step.id = identity
+                await switcher.mount(step)
+        switcher.current = identity
+        self.call_after_refresh(self.refresh_bindings)
+        self._keep_place(step=plan.name)
+        self._show()
+        step = self.query_one(f"#{identity}", Step)
+        step.focus_first()
+        if isinstance(step, DescribeStep) and self._place.field:
+            step.focus_field(self._place.field)
+
+    def _show(self) -> None:
+        if self._is_shown:
+            self._show_frame()
+            if self._step is not None:
+                self._step.show(self.situation)
+
+    def _show_frame(self) -> None:
+        if self._is_shown:
+            now = self._step.id if self._step is not None and self._step.id else ""
+            self.query_one(TitleLine).show(self.situation, self.situation.read_only or self._saved)
+            self.query_one(StepLine).show(self.situation, now.removeprefix("step-"))
+
+    def _tell(self, sentence: str) -> None:
+        self.notify(sentence, severity="warning", markup=False)
+
+    # What the person does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing after the last step."""
+        return not (action == "next" and self._place.step == STEPS[-1].name)
+
+    async def action_next(self) -> None:
+        """Go to the next step."""
+        if self._step is None or self._step.advance():
+            await self._walk(+1)
+
+    async def action_back(self) -> None:
+        """Go to the step before, or from the first one to the board."""
+        await self._walk(-1)
+
+    async def _walk(self, by: int) -> None:
+        self._settle()
+        names = [one.name for one in STEPS]
+        place = names.index(self._place.step) + by if self._step is not None else 0
+        if place < 0:
+            await self.action_board()
+        elif place < len(names):
+            await self.go(names[place])
+
+    async def action_board(self) -> None:
+        """Leave for the board, once everything is saved."""
+        self._settle()
+        if not await self._keeper.flush():
+            self._tell(f"stay here, or the last answers are lost: {self._saved}")
+            return
+        await self.close()
+        self.dismiss()
+
+    async def close(self) -> list[str]:
+        """Save what is not saved yet and let go of the draft; gives what could not be saved, for the person to keep."""
+        self._settle()
+        async with self._mounting:  # a step that is taken away before it is complete would fail
+            self._left = True
+        for node in self.walk_children(with_self=True):
+            self.workers.cancel_node(node)
+        saved = await self._keeper.flush()
+        self._held.close()
+        draft = self.situation.draft
+        if saved or draft is None:
+            return []
+        answers = {name: known.value for name, known in draft.given.items()} | dict(self.situation.typed)
+        return [f"{draft.id} could not be saved ({self._saved}); these are its answers:", json.dumps(answers, indent=2)]
+
+    def _settle(self) -> None:
+        """Take what was typed a moment ago and not yet said."""
+        if self._is_shown and self._step is not None:
+            for message in self._step.unsaid():
+                if isinstance(message, Answered):
+                    self._answer(message)
+                else:
+                    self._type(message)
+
+    @on(StepAsked)
+    async def _on_step_asked(self, event: StepAsked) -> None:
+        await self.go(event.name)
+
+    @on(ModelChosen)
+    @work(exclusive=True, group="choose")
+    async def _on_model_chosen(self, event: ModelChosen) -> None:
+        await self._choose(event.recognition)
+        if self.situation.draft is not None and self.situation.draft.checkpoint is not None:
+            await self.go("check")
+
+    @on(DraftChosen)
+    @work(exclusive=True, group="choose")
+    async def _on_draft_chosen(self, event: DraftChosen) -> None:
+        await self._enter(event.draft_id)
+        draft, step = self.situation.draft, self._place.step
+        begins = step == STEPS[0].name and draft is not None and draft.checkpoint is not None
+        await self.go(STEPS[1].name if begins else step)  # whoever chose a model is done with the first step
+
+    @on(Answered)
+    def _answer(self, event: Answered) -> None:
+        draft = self.situation.draft
+        if draft is None or self.situation.read_only:
+            return
+        left = {name: text for name, text in self.situation.typed.items() if name not in event.answers}
+        self.situation = replace(self.situation, typed=left)
+        self._keep_place(typed=left)
+        self._keep(with_given(draft, event.answers))
+        self._show()
+
+    @on(Typed)
+    def _type(self, event: Typed) -> None:
+        typed = {**self.situation.typed, event.name: event.text}
+        kept = {name: text for name, text in typed.items() if text is not None}
+        self.situation = replace(self.situation, typed=kept)
+        self._keep_place(typed=kept)
+        self._show()
+
+    @on(FieldFocused)
+    def _on_field_focused(self, event: FieldFocused) -> None:
+        self._keep_place(field=event.name)
+
+    @on(BuildAsked)
+    @work(exclusive=True, group="build")
+    async def _on_build_asked(self, event: BuildAsked) -> None:
+        draft = self.situation.draft
+        if draft is None or self.situation.read_only or (self.situation.job and not self.situation.job.over):
+            return
+        if not await self._keeper.flush():
+            self._tell(self._saved)
+            return
+        workspace = self.situation.workspace
+        await self._do(
+            partial(retry, workspace, event.resume) if event.resume else partial(start_build, workspace, draft)
+        )
+
+    @on(CancelAsked)
+    @work(exclusive=True, group="build")
+    async def _on_cancel_asked(self) -> None:
+        if self.situation.job is not None and not self.situation.job.over:
+            await self._do(partial(LocalEngine().cancel, self.situation.job.folder))
+
+    async def _do(self, act: Callable[[], object]) -> None:
+        """Do something with jobs in a thread, and show what came of it."""
+        try:
+            await asyncio.to_thread(act)
+        except ZoowizardError as problem:
+            self._tell(str(problem))
+        await self._refresh_history()
+
+    @on(JobEnded)
+    @on(PackageSaved)
+    @work(exclusive=True, group="history")
+    async def _on_history_changed(self) -> None:
+        await self._refresh_history()
+
+
+def _is_free(workspace: Workspace, draft_id: str) -> bool:
+    """Whether nobody is editing the draft."""
+    try:
+        with editing(workspace, draft_id):
+            return True
+    except ZoowizardError:
+        return False
+
+
+def _traces(workspace: Workspace, draft_id: str) -> object:
+    """What changes on disk when another process works on the draft: cheap to look at every few seconds."""
+    folder = workspace.folder(draft_id)
+    traces: list[object] = []
+    for path in (folder / "draft.json", folder / "jobs", folder / "receipts"):
+        with contextlib.suppress(OSError):
+            traces.append((path.name, path.stat().st_mtime_ns))
+    return traces

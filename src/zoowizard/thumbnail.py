@@ -1,0 +1,154 @@
+"""A small picture of an image or of a label image, for a terminal: `python -m zoowizard.thumbnail KIND PATH W H`.
+
+Prints one JSON object: `width`, `height` (pixels, at most W x H, the aspect ratio kept), `rgb` (the pixels, row by row,
+in hexadecimal), `shape`, `dtype`, `min`, `max` of what is in the file, and `problem`: for an image the sentence that
+says why it cannot be the test image, or null. With a problem there are no pixels.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from zoowizard.drafts.images import MOST_PIXELS, check_test_image, read_image
+from zoowizard.errors import ZoowizardError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LARGEST_SIDE: Final = 1024
+COLOURS: Final = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+)  # fmt: skip
+"""Colours that people of any colour vision can tell apart: Okabe and Ito, https://jfly.uni-koeln.de/color/."""
+LABELS: Final = ("sample_labels.tif", "sample_labels.png", "test_labels.npy")
+"""The files with a predicted label image in the folder of a package, the best first."""
+
+
+def of_image(path: Path, width: int, height: int) -> dict[str, Any]:
+    """The answer for a test image, stretched so that dim ones can be seen."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        pixels = read_image(path)
+    except ZoowizardError as error:
+        return {"width": 0, "height": 0, "rgb": "", "problem": check_test_image(path) or str(error)}
+    every = max(1, -(-max(pixels.shape[:2]) // LARGEST_SIDE))
+    size = _within(pixels.shape, width, height)
+    small = Image.fromarray(np.ascontiguousarray(pixels[::every, ::every])).resize(size, Image.Resampling.BOX)
+    shown = np.asarray(small.convert("RGB"), np.float32)
+    low, high = np.percentile(shown, (1, 99))
+    stretched = (shown - low) * (255 / max(high - low, 1.0))
+    return {**_answer(np.clip(np.rint(stretched), 0, 255).astype(np.uint8)), **_facts(pixels), "problem": None}
+
+
+def of_labels(path: Path, width: int, height: int) -> dict[str, Any]:
+    """The answer for a label image, (y, x) with 0 as background; `path` may be the folder of a package.
+
+    Objects that touch each other have different colours. Raises ZoowizardError where there is no such image.
+    """
+    import numpy as np
+
+    pixels = _read_labels(_labels_in(path) if path.is_dir() else path)
+    columns, rows = _within(pixels.shape, width, height)
+    across = ((np.arange(columns) + 0.5) * pixels.shape[1] / columns).astype(np.intp)
+    down = ((np.arange(rows) + 0.5) * pixels.shape[0] / rows).astype(np.intp)
+    small = pixels[np.ix_(down, across)]
+    numbers = coloured(small.astype(np.int64).tolist())
+    palette = np.array([(0, 0, 0), *COLOURS], np.uint8)
+    return {**_answer(palette[np.array(numbers)]), **_facts(pixels), "problem": None}
+
+
+def coloured(labels: Sequence[Sequence[int]]) -> list[list[int]]:
+    """A colour's number, from 1, for each label: one that no object beside it has, where one is left; 0 stays 0."""
+    chosen: dict[int, int] = {0: 0}
+    near: dict[int, set[int]] = {}
+    for row, below in zip(labels, [*labels[1:], labels[-1]], strict=True):
+        for column, label in enumerate(row):
+            for other in (*row[column + 1 : column + 3], *below[max(0, column - 1) : column + 2]):
+                if label != other:
+                    near.setdefault(label, set()).add(other)
+                    near.setdefault(other, set()).add(label)
+    for count, label in enumerate(sorted({label for row in labels for label in row} - {0})):
+        taken = {chosen[other] for other in near.get(label, ()) if other in chosen}
+        order = [(count + step) % len(COLOURS) + 1 for step in range(len(COLOURS))]
+        chosen[label] = next((colour for colour in order if colour not in taken), order[0])
+    return [[chosen[label] for label in row] for row in labels]
+
+
+def _labels_in(folder: Path) -> Path:
+    for name in LABELS:
+        if (folder / name).is_file():
+            return folder / name
+    raise ZoowizardError(f"{folder} holds no predicted label image")
+
+
+def _read_labels(path: Path) -> "NDArray[np.generic]":
+    import numpy as np
+
+    try:
+        if path.suffix.lower() == ".npy":
+            read = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix.lower() in (".tif", ".tiff"):
+            import tifffile
+
+            read = tifffile.imread(path)
+        else:
+            from PIL import Image
+
+            read = np.asarray(Image.open(path, formats=("PNG",)))
+        pixels = np.squeeze(read)
+    except Exception as error:  # a damaged file may raise anything
+        raise ZoowizardError(f"{path} cannot be read as a label image: it is damaged or something else") from error
+    if pixels.ndim != 2 or not 0 < pixels.size <= MOST_PIXELS or pixels.dtype.kind not in "buif":
+        size = " x ".join(str(side) for side in pixels.shape)
+        raise ZoowizardError(f"{path} is no label image of rows and columns ({size}, {pixels.dtype})")
+    return np.asarray(pixels)
+
+
+def _within(shape: Sequence[int], width: int, height: int) -> tuple[int, int]:
+    """Width and height of the thumbnail; small images are not made larger."""
+    scale = min(width / shape[1], height / shape[0], 1.0)
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+
+
+def _answer(rgb: "NDArray[np.uint8]") -> dict[str, Any]:
+    return {"width": rgb.shape[1], "height": rgb.shape[0], "rgb": rgb.tobytes().hex()}
+
+
+def _facts(pixels: "NDArray[Any]") -> Mapping[str, Any]:
+    return {
+        "shape": list(pixels.shape),
+        "dtype": str(pixels.dtype),
+        "min": float(pixels.min()),
+        "max": float(pixels.max()),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the answer; gives 1, and a sentence on standard error, where there is none."""
+    parser = argparse.ArgumentParser(prog="python -m zoowizard.thumbnail")
+    parser.add_argument("kind", choices=("image", "labels"))
+    parser.add_argument("path", type=Path)
+    parser.add_argument("width", type=int)
+    parser.add_argument("height", type=int)
+    given = parser.parse_args(arguments)
+    make = of_image if given.kind == "image" else of_labels
+    try:
+        answer = make(given.path, given.width, given.height)
+    except ZoowizardError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    except MemoryError:
+        sys.stderr.write(f"{given.path} is too big for the memory of this computer\n")
+        return 1
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
