@@ -59,9 +59,9 @@ def by_hand(folder):
     views = list(pictures.comparison_pictures(image).values())
     inputs = []
     for number, view in enumerate(views):
-        np.save(folder / f"{number}.npy", converted.to_input(view))
+        np.save(folder / f"{number}.npy", converted.native.to_input(view))
         inputs.append(folder / f"{number}.npy")
-    native = [converted.predict_native(view) for view in views]
+    native = [converted.native.predict(view) for view in views]
     for one in converted.weights:
         outputs = [folder / f"{one.weight_format}-{number}.npz" for number in range(len(inputs))]
         clean.predict(description, one.weight_format, inputs, outputs)

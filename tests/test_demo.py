@@ -44,7 +44,7 @@ def test_json_is_what_programs_rely_on(demo: Demo) -> None:
     assert Path(answer["package"]).is_file()
     assert Path(answer["report"]).is_file()
     assert set(answer["parity"]) == {"images", "mean_iou", "identical_pixels"}
-    assert [step["name"] for step in answer["steps"]] == ["convert", "describe", "compare", "package", "test"]
+    assert [step["name"] for step in answer["steps"]] == ["convert", "describe", "compare", "package", "test", "save"]
     assert all(step["seconds"] >= 0 for step in answer["steps"])
 
 

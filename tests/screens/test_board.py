@@ -1,0 +1,285 @@
+"""The board as a person sees and uses it, over real workspaces and the real watcher."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from board_app import BoardApp, filled, until
+from commands import Demo
+from rich.cells import cell_len
+from screens_text import screen_text
+
+from zoowizard.assets import asset
+from zoowizard.board.event import import_document
+from zoowizard.drafts.draft import GIVEN, Draft, Value
+from zoowizard.drafts.store import Workspace, save
+from zoowizard.jobs.events import StepStarted, to_line
+from zoowizard.jobs.folder import create
+from zoowizard.jobs.locks import claim
+from zoowizard.screens.board import CancelJob, ClaimRow, NewModel, OpenDraft, RetryBuild, ShowLog
+from zoowizard.screens.widgets.board_rows import columns_for, fitted, read_row
+
+FAILED = {
+    "status": "failed",
+    "reason": "compare: the ONNX network differs from the original by 0.3",
+    "seconds": 4.0,
+    "ended": "2026-01-01T12:00:00Z",
+}
+
+
+def plant(workspace: Workspace, draft_id: str, created: str = "2026-01-01", **given: Any) -> Draft:
+    answers = {name: Value(answer, GIVEN) for name, answer in given.items()}
+    draft = Draft(draft_id, "yolo", Path(f"/runs/{draft_id}.pt"), created, given=answers)
+    save(workspace, draft)
+    return draft
+
+
+def plant_build(workspace: Workspace, draft_id: str) -> Path:
+    return create(workspace.jobs(draft_id), "build", draft_id, {"values": {}}, 60)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "models").mkdir()
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def four(workspace: Workspace) -> Iterator[Workspace]:
+    """Models that were only read, begun, failed, and being built."""
+    plant(workspace, "only-read", "2026-01-01")
+    plant(workspace, "begun", "2026-01-02", name="Begun model", category="Fine-tuned Models")
+    plant(workspace, "failed", "2026-01-03", name="Failed model", description="Finds the nuclei of embryos.")
+    plant(workspace, "building", "2026-01-04", name="Building model")
+    (plant_build(workspace, "failed") / "result.json").write_text(json.dumps(FAILED))
+    folder = plant_build(workspace, "building")
+    held = claim(folder / "lock", "")
+    (folder / "events.jsonl").write_text(to_line(StepStarted("convert"), time.time()) + "\n")
+    yield workspace
+    os.close(held)
+
+
+def line_with(app: BoardApp, words: str) -> str:
+    return next((line for line in screen_text(app).splitlines() if words in line), "")
+
+
+async def test_what_stands_on_the_board(four: Workspace) -> None:
+    app = BoardApp(four.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        lines = screen_text(app).splitlines()
+        assert lines[0].split() == ["zoowizard", "board", "1", "running", "·", "1", "failed"]
+        assert lines[1].split() == ["Model", "Name", "Category", "Status", "Meta", "Exp", "Up", "Notes"]
+        assert [line.split()[0].strip(">") for line in lines[2:6]] == ["only-read", "Begun", "Failed", "Building"]
+        assert "● Testing" in line_with(app, "Building model ") and "✗ Failed" in line_with(app, "Failed model ")
+        assert "· Not Started" in lines[2] and "○ In Progress" in lines[3] and lines[2].startswith(">")
+        assert "Building model: convert 1/6  0:0" in screen_text(app)
+        await pilot.press("down", "down")
+        assert FAILED["reason"] in screen_text(app)
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "Meta-data Complete" in screen_text(app))
+        titles = "Model Name Category Description Status Meta-data Complete Exported Uploaded Notes"
+        assert screen_text(app).splitlines()[1].split() == titles.split()
+        assert "Finds the" in line_with(app, ">Failed model") and "✗ No" in line_with(app, ">Failed model")
+        await pilot.resize_terminal(40, 10)
+        await until(pilot, lambda: "Meta" not in screen_text(app))
+        assert "✗ Failed" in line_with(app, ">Failed model") and len(screen_text(app).splitlines()) == 10
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: screen_text(app).splitlines()[1].split() == lines[1].split())
+
+
+async def test_a_tested_package(demo: Demo) -> None:
+    app = BoardApp(demo.workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(pilot, app)
+        row = screen_text(app).splitlines()[2]
+        assert "✓ Tested" in row and row.count("✓ Yes") == 2 and "· No" in row
+        assert "pixels identical" in screen_text(app) and "1 tested" in screen_text(app)
+
+
+async def test_an_empty_board_says_what_to_do(workspace: Workspace) -> None:
+    app = BoardApp(workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "looking at the workspace" in screen_text(app)
+        await filled(pilot, app)
+        assert "n  packages a model" in screen_text(app)
+        assert "zoowizard board import FILE.md" in screen_text(app)
+        await pilot.press("enter", "r", "l", "u", "c", "G", "s", "slash", "escape", "pagedown")
+        assert app.asked == []
+        await pilot.press("n")
+        assert [type(one) for one in app.asked] == [NewModel]
+
+
+async def test_names_that_would_steer_the_screen(workspace: Workspace) -> None:
+    plant(workspace, "a", "1", name="run [best].pt [/x] [red]", description="[bold]d[/bold]")
+    plant(workspace, "b", "2", name="esc \x1b[2J\x1b[31m red\nline two\u202e", category="[link=x]")
+    plant(workspace, "c", "3", name="n" * 300, category="k" * 300, description="d" * 300)
+    plant(workspace, "d", "4", name="細胞核の分割モデル" * 9)
+    (workspace.folder("d") / "jobs").mkdir()
+    plant(workspace, "[bad]", "5")
+    (workspace.folder("[bad]") / "draft.json").write_text("{\x1b[31m")
+    app = BoardApp(workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        text = screen_text(app)
+        assert "run [best].pt [/x] [red]" in text and "\x1b" not in text and "\u202e" not in text
+        assert "esc [2J[31m red line two" in text
+        assert "[bad]: " in line_with(app, "! ")
+        assert "nnn…  " in text and "細胞核の" in text
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+        assert sum("nnnn" in line for line in text.splitlines()) == 1
+        await pilot.press("down", "down", "down")
+        await pilot.resize_terminal(40, 10)
+        await until(pilot, lambda: "Category" not in screen_text(app))
+        await pilot.press("up", "G")
+        assert [line for line in screen_text(app).splitlines() if len(line) > 40] == []
+
+
+async def test_keys_ask_for_what_they_say(four: Workspace) -> None:
+    app = BoardApp(four.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        await pilot.press("r")
+        assert "nothing to retry" in screen_text(app)
+        await pilot.press("l")
+        assert "there is no log" in screen_text(app)
+        await pilot.press("c")
+        assert "no job of it is running" in screen_text(app)
+        assert app.asked == []
+        await pilot.press("enter", "u", "down", "down", "r", "l")
+        [failed] = four.jobs("failed").iterdir()
+        assert app.asked == [
+            OpenDraft("only-read"),
+            OpenDraft("only-read", "upload"),
+            RetryBuild("failed"),
+            ShowLog(str(failed)),
+        ]
+        assert "it is built again" in screen_text(app)
+
+
+async def test_cancelling_is_asked_once(four: Workspace) -> None:
+    app = BoardApp(four.root)
+    [folder] = four.jobs("building").iterdir()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        await pilot.press("G", "c")
+        assert "press c again" in screen_text(app)
+        await pilot.press("up", "down")
+        assert "press c again" not in screen_text(app)
+        await pilot.press("c")
+        assert app.asked == []
+        await pilot.press("c")
+        assert app.asked == [CancelJob(str(folder))]
+
+
+async def test_a_row_of_the_event_is_claimed(workspace: Workspace) -> None:
+    import_document(workspace, asset("uploathon.md"))
+    app = BoardApp(workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        assert line_with(app, "Segment Anything").split()[-5:-3] == ["In", "Progress"]
+        await pilot.press("down", "u")
+        assert "nobody has begun" in screen_text(app) and app.asked == []
+        await pilot.press("enter")
+        assert app.asked == [ClaimRow(app.table.rows[1].key)]
+        assert app.under_cursor == "Nuno's Model"
+
+
+async def test_filter_and_sort_and_the_cursor_stays(workspace: Workspace) -> None:
+    for number in range(40):
+        kind = "mitochondria" if number % 4 == 0 else "nuclei"
+        plant(workspace, f"m{number:02d}", f"{number:03d}", name=f"{kind} {99 - number}", category=f"Kind {number % 3}")
+    app = BoardApp(workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        await pilot.press(*["down"] * 4)
+        assert app.under_cursor == "mitochondria 95"
+        await pilot.press("slash", *"KIND", "space", *"mito")
+        assert "10 of 40" in screen_text(app) and "nuclei" not in screen_text(app)
+        assert app.under_cursor == "mitochondria 95"
+        await pilot.press("enter", "s")
+        assert "by Model Name" in screen_text(app) and ">mitochondria 95" in screen_text(app)
+        assert [row.name for row in app.table.rows][:2] == ["mitochondria 63", "mitochondria 67"]
+        await pilot.press("S")
+        assert "by Model Name, reversed" in screen_text(app) and app.table.rows[0].name == "mitochondria 99"
+        await pilot.press("escape")
+        assert " of 40" not in screen_text(app) and "Filter  " not in screen_text(app)
+        assert app.under_cursor == "mitochondria 95" and ">mitochondria 95" in screen_text(app)
+        plant(workspace, "new", "000", name="zebrafish")
+        await until(pilot, lambda: "zebrafish" in app.table.rows[0].name)
+        assert app.under_cursor == "mitochondria 95" and ">mitochondria 95" in screen_text(app)
+        await pilot.press("slash", *"no such words")
+        assert "no model has these words" in screen_text(app) and app.under_cursor == ""
+
+
+async def test_it_goes_on_when_its_watcher_is_killed(four: Workspace) -> None:
+    app = BoardApp(four.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        [watcher] = [one for one in psutil.Process().children() if "zoowizard.watch" in one.cmdline()]
+        shutil.rmtree(four.folder("begun"))
+        watcher.kill()
+        await until(pilot, lambda: "the board stands still" in screen_text(app))
+        assert "Failed model" in screen_text(app)
+        await until(pilot, lambda: "Begun model" not in screen_text(app))
+        assert "stands still" not in screen_text(app) and "Failed model" in screen_text(app)
+
+
+async def test_many_rows_are_within_reach(workspace: Workspace) -> None:
+    app = BoardApp(workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        app.board.take({**EMPTY_NEWS, "rows": [told(number) for number in range(3000)]})
+        await pilot.pause()
+        assert "model 0 " in screen_text(app)
+        await pilot.press("G")
+        assert line_with(app, ">model 2999") and app.table.scroll_offset.y > 2900
+        await pilot.press("g", "pagedown")
+        assert app.under_cursor == f"model {app.table.size.height - 1}"
+        await pilot.press("end", "home", "k")
+        assert line_with(app, ">model 0 ")
+        app.board.take({**EMPTY_NEWS, "gone": [f"k{number}" for number in range(10, 3000)]})
+        await pilot.press("G")
+        assert line_with(app, ">model 9 ") and "model 10" not in screen_text(app)
+
+
+def test_every_line_fits_every_width() -> None:
+    rows = [read_row(told(1, "名" * 200, "k" * 90)), read_row(told(2, "", ""))]
+    for room in range(24, 200):
+        columns = columns_for(rows, room)
+        texts = ["  ".join(columns.texts(row)) for row in rows] + ["  ".join(columns.titles())]
+        assert max(map(cell_len, texts)) <= room, room
+        assert columns.shown[0] == 0 and 3 in columns.shown
+
+
+def test_cutting_counts_cells() -> None:
+    assert [fitted(text, 6) for text in ("nuclei", "nucleus", "nu", "細胞核", "細胞核x")] == [
+        "nuclei",
+        "nucle…",
+        "nu    ",
+        "細胞核",
+        "細胞… ",
+    ]
+
+
+EMPTY_NEWS: dict[str, Any] = {"rows": [], "gone": [], "running": [], "problems": [], "counts": {}, "complete": True}
+
+
+def told(number: int, name: str = "", category: str = "Fine-tuned Models") -> dict[str, Any]:
+    """A row as the watcher tells it."""
+    return {
+        "key": f"k{number}",
+        "cells": [name or f"model {number}", category, "what it does", "In Progress", "No", "No", "No", ""],
+        "draft": f"d{number}",
+        "state": "open",
+        "known": [3, 14],
+        "job": None,
+        "job_state": None,
+        "order": [1, f"{number:05d}", ""],
+    }
