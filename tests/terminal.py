@@ -1,21 +1,28 @@
 """A terminal as a person has one: a process of zoowizard on a pty, and what stands on its screen."""
 
 import contextlib
+import copy
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyte
 
 PYTHON = [sys.executable, "-m"]
+PATIENCE_S = 120.0
+"""So long a test waits for what normally takes a second: computers on which tests run may be busy."""
+PRIVATE = re.compile(rb"\x1b\[([<>=?])([0-9;]*)\$?([a-zA-Z])")
+BEGUN = re.compile(rb"\x1b(?:\[(?:[<>=?][0-9;]*\$?)?)?\Z")
+ALTERNATE_SCREEN = b"1049"
 
 
 class Terminal:
@@ -26,6 +33,8 @@ class Terminal:
     ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
+        self._begun = b""
+        self._main: tuple[object, object] | None = None
         self.bytes = 0
         """How many bytes came over the wire so far."""
         self.pid, self._master = pty.fork()
@@ -54,21 +63,57 @@ class Terminal:
         except OSError:
             return False
         self.bytes += len(data)
-        # pyte 0.8 takes the private sequences of keyboard protocols for text: they draw nothing
-        for part in _without_private(data):
-            self._stream.feed(part)
+        self._show(data)
         return bool(data)
 
-    def wait_for(self, text: str, seconds: float = 30.0, gone: bool = False) -> str:
+    def _show(self, data: bytes) -> None:
+        """Draw it; of the private sequences, which pyte 0.8 takes for text or leaves out, only 1049 shows something."""
+        data = self._begun + data
+        cut = BEGUN.search(data)
+        place, end = 0, cut.start() if cut else len(data)
+        self._begun = data[end:]
+        for sequence in PRIVATE.finditer(data, 0, end):
+            self._stream.feed(data[place : sequence.start()])
+            kind, modes, action = sequence.groups()
+            if kind == b"?" and action in b"hl" and ALTERNATE_SCREEN in modes.split(b";"):
+                self._change_screen(to_alternate=action == b"h")
+            place = sequence.end()
+        self._stream.feed(data[place:end])
+
+    def _change_screen(self, to_alternate: bool) -> None:
+        """Go to the alternate screen, which begins empty, or back to what stood on the main one.
+
+        Private mode 1049 of https://invisible-island.net/xterm/ctlseqs/ctlseqs.html.
+        """
+        screen = self.screen
+        if to_alternate and self._main is None:
+            self._main = copy.deepcopy((screen.buffer, screen.cursor))
+            screen.erase_in_display(2)
+        elif not to_alternate and self._main is not None:
+            (screen.buffer, screen.cursor), self._main = self._main, None  # type: ignore[assignment]
+            screen.ensure_hbounds()
+            screen.ensure_vbounds()
+
+    def wait_for(self, text: str, seconds: float = PATIENCE_S, gone: bool = False) -> str:
         """Read until the text stands on the screen (or is gone from it); gives the screen. Fails showing it."""
+        return self.wait_until(
+            lambda shown: (text in shown) != gone, f"{text!r} {'stays' if gone else 'never came'}", seconds
+        )
+
+    def wait_until(self, holds: Callable[[str], object], otherwise: str, seconds: float = PATIENCE_S) -> str:
+        """Read until this holds of the screen; gives the screen. Fails with the words of `otherwise` and the screen."""
         deadline = time.monotonic() + seconds
-        while (text in self.text()) == gone:
-            assert time.monotonic() < deadline, f"{text!r} {'stays' if gone else 'never came'}:\n{self.text()}"
-            assert self.read() or (text in self.text()) != gone, f"it ended before {text!r}:\n{self.text()}"
+        while not holds(self.text()):
+            assert time.monotonic() < deadline, f"{otherwise}:\n{self.text()}"
+            assert self.read() or holds(self.text()), f"it ended, and {otherwise}:\n{self.text()}"
         return self.text()
 
     def send(self, *keys: str) -> None:
-        """Type; names such as `enter` and `ctrl+j` are keys, everything else is text."""
+        """Type; names such as `enter` and `ctrl+j` are keys, everything else is text.
+
+        Who sends the next key at once after `escape` may be read as pressing alt with it: wait for what escape does.
+        """
+        assert "escape" not in keys[:-1], "the next key would be one with alt"
         for key in keys:
             os.write(self._master, KEYS.get(key, key).encode())
 
@@ -81,7 +126,7 @@ class Terminal:
         """Close the terminal, as a lost connection does: the process gets SIGHUP."""
         os.close(self._master)
 
-    def ended(self, seconds: float = 15.0) -> int:
+    def ended(self, seconds: float = PATIENCE_S) -> int:
         """Wait for the end; gives the exit code, below 0 for a signal."""
         deadline = time.monotonic() + seconds
         while self.code is None:
@@ -126,9 +171,3 @@ KEYS = {
 
 def _resize(descriptor: int, columns: int, rows: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-
-def _without_private(data: bytes) -> list[bytes]:
-    import re
-
-    return [part for part in re.split(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p|\x1b\[>[0-9]*q", data) if part]

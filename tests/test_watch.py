@@ -171,7 +171,7 @@ def test_a_build_from_its_start_to_its_end(workspace: Workspace, watching: Watch
 
 def test_a_test_of_a_package_is_running_too(workspace: Workspace, watching: Watch) -> None:
     folder = create(workspace.root / "jobs", "selftest", "a-package", {"do": [{"wait": 1.5}]}, 60)
-    LocalEngine().start(folder)
+    LocalEngine().start([folder])
     watcher = watching(workspace)
     watcher.until(lambda: watcher.said["running"] and watcher.said["running"][0]["step"] == "1 wait")
     [running] = watcher.said["running"]

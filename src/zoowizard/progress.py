@@ -5,7 +5,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted
+from zoowizard.jobs.events import (
+    Admitted,
+    Ended,
+    Event,
+    Note,
+    Progress,
+    StepDone,
+    StepFailed,
+    StepStarted,
+    Waiting,
+)
 from zoowizard.jobs.state import Job, follow, read_job
 from zoowizard.terminal import printable, wrapped
 
@@ -28,6 +38,11 @@ def watch(folder: Path) -> Job:
 
 def _lines(event: Event, live: bool) -> Iterator[str]:
     match event:
+        case Waiting(reason):
+            yield f"\r\x1b[K  {printable(reason)[:70]}" if live else f"  {printable(reason)}\n"
+        case Admitted():
+            if live:
+                yield "\r\x1b[K"
         case StepStarted(step):
             yield f"\r\x1b[K  {printable(step)} ..." if live else f"  {printable(step)} ...\n"
         case Progress(step, fraction, note):

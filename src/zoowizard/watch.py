@@ -36,6 +36,7 @@ from zoowizard.jobs.build_steps import BUILD_STEPS
 from zoowizard.jobs.folder import read_spec
 from zoowizard.jobs.reader import JobsReader
 from zoowizard.jobs.state import Job
+from zoowizard.jobs.states import UNDERWAY
 from zoowizard.upload.receipts import receipts
 from zoowizard.workflow import fields_of
 
@@ -46,7 +47,6 @@ SHARE: Final = 0.01
 SLICE: Final = 500
 AGAIN: Final = 2
 """So many models are folded anew at each look although nothing of theirs changed: their test image may have."""
-UNDERWAY: Final = ("starting", "running")
 STATES: Final = {
     "testing": "running",
     "failed": "failed",
@@ -173,11 +173,7 @@ class Watcher:
             self._counts = _counts(rows.values())
         said = {
             "running": self._running(),
-            "problems": [
-                *self._trouble,
-                *self._event_trouble,
-                *(model.problem for model in self._models.values() if model.problem),
-            ],
+            "problems": self._problems(),
             "counts": self._counts,
             "complete": not self.behind,
         }

@@ -2,10 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from zoowizard.board.event import event_rows
 from zoowizard.board.lines import BoardLine, merged, model_row
@@ -28,8 +28,9 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.pickles import printable
 from zoowizard.families.registry import family
-from zoowizard.jobs.engines import Engine, LocalEngine
-from zoowizard.jobs.folder import create, read_spec
+from zoowizard.jobs.engines import engine_of
+from zoowizard.jobs.folder import Kind, create, read_spec
+from zoowizard.jobs.settings import JobSettings, read_settings
 from zoowizard.jobs.state import Job, list_jobs
 from zoowizard.upload.receipts import receipts
 
@@ -155,13 +156,15 @@ def start_build(
     draft: Draft,
     output: Path | None = None,
     time_limit_s: float = TIME_LIMIT_S,
-    engine: Engine | None = None,
+    settings: JobSettings | None = None,
+    priority: int = 0,
     resume: Path | None = None,
 ) -> Path:
     """Save the draft, start the job that builds it, and give the job's folder.
 
-    The package will be saved in `output`, or else in the model's own folder of the workspace. `resume` is the folder of
-    an earlier build of this model that did not pass: what holds of it is not done again. Raises ZoowizardError where an
+    The package will be saved in `output`, or else in the model's own folder of the workspace. It runs where `settings`
+    say, or else those of the workspace. `resume` is the folder of an earlier build of this model that did not pass:
+    what holds of it is not done again. Raises ZoowizardError where an
     answer is missing or wrong, the package could not be saved there, or the disk has too little room.
     """
     if draft.checkpoint is None:
@@ -182,10 +185,10 @@ def start_build(
         "umask": _umask(),
         "resume": None if resume is None else str(resume.absolute()),
     }
-    return _start(create(workspace.jobs(draft.id), "build", draft.id, work, time_limit_s), engine)
+    return _start(workspace, workspace.jobs(draft.id), "build", draft.id, work, time_limit_s, settings, priority)
 
 
-def retry(workspace: Workspace, job: Job, engine: Engine | None = None) -> Path:
+def retry(workspace: Workspace, job: Job, settings: JobSettings | None = None) -> Path:
     """Build a model again after `job` has ended, with the answers as they are now; gives the new job's folder.
 
     What that job did already and still holds is not done again. One that ran into its time limit gets twice the time.
@@ -200,7 +203,8 @@ def retry(workspace: Workspace, job: Job, engine: Engine | None = None) -> Path:
         raise WrongUse(f"{job.id}: is no job of the model {draft.id}")
     spec = read_spec(job.folder)
     limit = (spec.time_limit_s or TIME_LIMIT_S) * (2 if job.state == "timed-out" else 1)
-    return start_build(workspace, draft, Path(spec.work["output"]), limit, engine, resume=job.folder)
+    output = Path(spec.work["output"])
+    return start_build(workspace, draft, output, limit, settings, spec.priority, resume=job.folder)
 
 
 def start_test(
@@ -208,7 +212,8 @@ def start_test(
     package: Path,
     output: Path | None = None,
     time_limit_s: float = TIME_LIMIT_S,
-    engine: Engine | None = None,
+    settings: JobSettings | None = None,
+    priority: int = 0,
 ) -> Path:
     """Start the job that tests any package; gives its folder, where the report goes unless `output` is given."""
     described = _description(package)
@@ -219,7 +224,8 @@ def start_test(
         "output": None if output is None else str(output.absolute()),
         "umask": _umask(),
     }
-    return _start(create(workspace.root / "jobs", "test", package.stem, work, time_limit_s), engine)
+    jobs = workspace.root / "jobs"
+    return _start(workspace, jobs, "test", package.stem, work, time_limit_s, settings, priority)
 
 
 def all_jobs(workspace: Workspace) -> list[Job]:
@@ -297,8 +303,20 @@ def _nearest(folder: Path) -> Path:
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
 
 
-def _start(folder: Path, engine: Engine | None) -> Path:
-    (engine or LocalEngine()).start(folder)
+def _start(
+    workspace: Workspace,
+    parent: Path,
+    kind: Kind,
+    model: str,
+    work: Mapping[str, Any],
+    time_limit_s: float,
+    settings: JobSettings | None,
+    priority: int,
+) -> Path:
+    asked = settings or read_settings(workspace.root)
+    slurm = asked.slurm if asked.engine == "slurm" else None
+    folder = create(parent, kind, model, work, time_limit_s, slurm, priority)
+    engine_of(folder).start([folder])
     return folder
 
 

@@ -29,9 +29,9 @@ def _supervisor(folder: Path) -> int:
 
 
 def _worker(folder: Path) -> int:
-    events = folder / "events.jsonl"
-    _until(lambda: events.exists() and events.stat().st_size)
-    return int((folder / "worker").read_text())
+    worker, events = folder / "worker", folder / "events.jsonl"
+    _until(lambda: worker.exists() and worker.read_text() and b"step-started" in events.read_bytes())
+    return int(worker.read_text())
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     def start(*do: dict[str, Any], parent: Path = tmp_path, time_limit_s: float | None = 60) -> Path:
         folder = create(parent, "selftest", "nuclei", {"do": list(do)}, time_limit_s)
         folders.append(folder)
-        LocalEngine().start(folder)
+        LocalEngine().start([folder])
         return folder
 
     yield start

@@ -12,6 +12,10 @@ from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.state import follow, list_jobs, read_job
 
 
+def started(folder: Path) -> None:
+    LocalEngine().start([folder])
+
+
 def test_create(tmp_path: Path) -> None:
     previous = os.umask(0)
     try:
@@ -54,7 +58,7 @@ def test_no_place_for_jobs(tmp_path: Path) -> None:
 def test_a_folder_that_is_open_to_others(tmp_path: Path) -> None:
     folder = create(tmp_path, "selftest", "nuclei", {})
     folder.chmod(0o750)
-    for look in (read_spec, read_job, LocalEngine().start, lambda folder: list(follow(folder))):
+    for look in (read_spec, read_job, started, lambda folder: list(follow(folder))):
         with pytest.raises(ZoowizardError, match="is open to others"):
             look(folder)
     assert [job.state for job in list_jobs(tmp_path)] == ["unreadable"]
@@ -66,7 +70,7 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         folder = create(tmp_path, "selftest", "nuclei", {})
         os.chown(folder, 65534, 65534)
-    for look in (read_spec, LocalEngine().start):
+    for look in (read_spec, started):
         with pytest.raises(ZoowizardError, match="belongs to somebody else"):
             look(folder)
 

@@ -82,7 +82,7 @@ def test_another_file_in_its_place(copied: Path) -> None:
     reader = JobReader(copied)
     full = reader.read()
     content = events.read_bytes()
-    events.write_bytes(content.splitlines(keepends=True)[0])
+    events.write_bytes(b"".join(content.splitlines(keepends=True)[:2]))
     assert len(reader.read().steps) == 1
     events.unlink()
     assert reader.read().steps == ()

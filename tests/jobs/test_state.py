@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.events import Note, Progress, StepDone, StepStarted, to_line
+from zoowizard.jobs.events import Admitted, Note, Progress, StepDone, StepStarted, to_line
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.state import cancel, follow, is_alive, list_jobs, read_job
 
@@ -28,7 +29,8 @@ def test_followers_see_the_same(start: Start) -> None:
         offset, _, first = next(follow(folder))
         late = readers.submit(lambda: list(follow(folder, offset)))
         seen = early.result()
-    assert first == StepStarted("1 wait")
+    assert first == Admitted("CPU", socket.gethostname())
+    assert seen[1][2] == StepStarted("1 wait")
     assert seen[1:] == late.result()
     assert seen[-1][0] == (folder / "events.jsonl").stat().st_size
     assert list(follow(folder)) == seen

@@ -46,7 +46,7 @@ def deaf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job that does not listen; it takes its time to end, so it is started before all others."""
     do = [{"deaf": 1}, {"wait": 60}]
     folder = create(tmp_path_factory.mktemp("deaf"), "selftest", "nuclei", {"do": do}, 4)
-    LocalEngine().start(folder)
+    LocalEngine().start([folder])
     return folder
 
 
@@ -186,7 +186,7 @@ from pathlib import Path
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-LocalEngine().start(create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 1}}]}}))
+LocalEngine().start([create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 1}}]}})])
 time.sleep(60)
 """
     ours, terminal = pty.openpty()

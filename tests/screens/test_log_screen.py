@@ -39,7 +39,7 @@ async def until_seen(pilot: Pilot[None], *words: str, gone: str = "") -> str:
 def ended(tmp_path: Path) -> Callable[..., Path]:
     def run(*do: dict[str, Any]) -> Path:
         folder = create(tmp_path / "jobs", "selftest", "nuclei [x]", {"do": list(do)}, 60)
-        LocalEngine().start(folder)
+        LocalEngine().start([folder])
         end = time.monotonic() + DEADLINE_S
         while not read_job(folder).over:
             assert time.monotonic() < end

@@ -118,23 +118,24 @@ def test_the_second_terminal_may_look(prepared: Prepared, opened: Open) -> None:
 def test_fg_brings_the_screen_back(prepared: Prepared, opened: Open) -> None:
     shell = shutil.which("bash") or "sh"
     arguments = ["--norc", "--noprofile", "-i"] if shell.endswith("bash") else ["-i"]
-    terminal = opened(*arguments, command=[shell], PS1="shell> ", HISTFILE="")
-    terminal.wait_for("shell>")
+    terminal = opened(*arguments, command=[shell], PS1="shell, after $?> ", HISTFILE="")
+    terminal.wait_for("shell, after 0>")
     terminal.send(f"{sys.executable} -m zoowizard --workspace {prepared.workspace.root}", "enter")
     terminal.wait_for("Nuclei seg")
     terminal.send("enter")
     terminal.wait_for("into the zoo's weight formats")
     before = terminal.wait_for("^j Next")
     terminal.send("ctrl+z")
-    terminal.wait_for("shell>")
-    assert READY not in terminal.text()
+    stopped = terminal.wait_for(f"shell, after {128 + signal.SIGSTOP}>")
+    assert READY not in stopped and "shell, after 0>" in stopped
     terminal.send("fg", "enter")
     for line in before.splitlines():
         terminal.wait_for(line)
     terminal.send("escape")
     terminal.wait_for("Describe   ")
     terminal.send("ctrl+q")
-    terminal.wait_for("shell>")
+    ended = terminal.wait_until(lambda shown: shown.count("shell, after 0>") == 2, "the shell did not come back")
+    assert "Describe   " not in ended
     terminal.send("echo it is $?", "enter")
     terminal.wait_for("it is 0")
 

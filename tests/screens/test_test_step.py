@@ -66,7 +66,7 @@ async def start(workspace: Workspace) -> AsyncIterator[Callable[..., Path]]:
     def started(*do: dict[str, Any], time_limit_s: float = 60) -> Path:
         folder = create(workspace.jobs("nuclei-yolo11n"), "selftest", "nuclei", {"do": list(do)}, time_limit_s)
         folders.append(folder)
-        LocalEngine().start(folder)
+        LocalEngine().start([folder])
         return folder
 
     yield started

@@ -8,8 +8,8 @@ from zoowizard.board.columns import COLUMNS
 from zoowizard.drafts.completeness import missing, problems
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field
+from zoowizard.jobs.states import UNDERWAY
 
-UNDERWAY = ("starting", "queued", "running")
 LONGEST_NOTE = 100
 
 
@@ -23,7 +23,7 @@ class BuildJob(Protocol):
 
     @property
     def state(self) -> str:
-        """`starting`, `running`, `passed`, `failed`, `cancelled`, `timed-out` or `died`."""
+        """One of the states of `zoowizard.jobs.state.Job`."""
         ...
 
     @property

@@ -54,11 +54,11 @@ def _log(job: "Job", as_json: bool) -> int:
 
 
 def _cancel(job: "Job", as_json: bool) -> int:
-    from zoowizard.jobs.engines import LocalEngine
+    from zoowizard.jobs.engines import engine_of
     from zoowizard.jobs.state import read_job
     from zoowizard.terminal import printable
 
-    LocalEngine().cancel(job.folder)
+    engine_of(job.folder).cancel(job.folder)
     job = read_job(job.folder)
     if as_json:
         print_json(_job_json(job))

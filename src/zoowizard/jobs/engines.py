@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,42 +18,22 @@ _TERMINAL = {"COLUMNS", "LINES", "SSH_AUTH_SOCK"}
 class Engine(Protocol):
     """A place where jobs run: this computer, a cluster's queue. Each job is a folder made by `folder.create`."""
 
-    def start(self, folder: Path) -> None:
-        """Start the job and return at once. Raises ZoowizardError where it cannot be started."""
+    def start(self, folders: Sequence[Path]) -> None:
+        """Start the jobs and return at once. Raises ZoowizardError where they cannot be started."""
         ...
 
     def cancel(self, folder: Path) -> None:
         """End the job, and return when it has ended. Raises ZoowizardError where it could not be ended."""
         ...
 
-    def explain(self, folder: Path) -> str:
-        """Why a job ended, in one sentence; empty where it passed or has not ended."""
-        ...
-
 
 class LocalEngine:
     """Runs jobs on this computer, each in a session of its own: they outlive the terminal and the program."""
 
-    def start(self, folder: Path) -> None:
-        """Start the job in `folder` and return at once. Raises ZoowizardError where it cannot be started."""
-        require_private(folder)
-        if (folder / "supervisor").exists():
-            raise ZoowizardError(f"the job {folder.name} was started before; to try again, make a new one")
-        command = [sys.executable, "-P", "-m", "zoowizard.jobs.supervisor", str(folder.absolute())]
-        nothing = subprocess.DEVNULL
-        try:
-            supervisor = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment(os.environ),
-                start_new_session=True,
-                stdin=nothing,
-                stdout=nothing,
-                stderr=nothing,
-            )
-        except OSError as problem:
-            raise ZoowizardError(f"the job {folder.name} could not be started: {problem.strerror}") from problem
-        threading.Thread(target=supervisor.wait, daemon=True).start()  # else it stays a zombie while we live
+    def start(self, folders: Sequence[Path]) -> None:
+        """Start a supervisor for each job; they wait for their turn. Raises ZoowizardError where that cannot be."""
+        for folder in folders:
+            _start_supervisor(folder)
 
     def cancel(self, folder: Path) -> None:
         """End the job, and return when it has ended. Raises ZoowizardError where it could not be ended."""
@@ -61,11 +41,35 @@ class LocalEngine:
 
         cancel(folder)
 
-    def explain(self, folder: Path) -> str:
-        """Why a job ended, in one sentence; empty where it passed or has not ended."""
-        from zoowizard.jobs.state import read_job
 
-        return read_job(folder).reason
+def engine_of(folder: Path) -> Engine:
+    """The engine that the job in `folder` was made for. Raises ZoowizardError where its job.json is wrong."""
+    from zoowizard.jobs.folder import read_spec
+
+    if read_spec(folder).slurm is None:
+        return LocalEngine()
+    raise ZoowizardError("SLURM is not supported yet")
+
+
+def _start_supervisor(folder: Path) -> None:
+    require_private(folder)
+    if (folder / "supervisor").exists():
+        raise ZoowizardError(f"the job {folder.name} was started before; to try again, make a new one")
+    command = [sys.executable, "-P", "-m", "zoowizard.jobs.supervisor", str(folder.absolute())]
+    nothing = subprocess.DEVNULL
+    try:
+        supervisor = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(os.environ),
+            start_new_session=True,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+        )
+    except OSError as problem:
+        raise ZoowizardError(f"the job {folder.name} could not be started: {problem.strerror}") from problem
+    threading.Thread(target=supervisor.wait, daemon=True).start()  # else it stays a zombie while we live
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,21 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The job waits for its turn; `reason` says for what, in a few plain words."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The job's turn has come: it works on `device`, in words (`CPU`, or the name of a GPU), of the computer `host`."""
+
+    device: str
+    host: str
+
+
+@dataclass(frozen=True)
 class StepStarted:
     """A step of the job begins."""
 
@@ -51,14 +66,16 @@ class Note:
 
 @dataclass(frozen=True)
 class Ended:
-    """The job's last word: `status` is passed, failed, cancelled, timed-out or died; `reason` is one plain sentence."""
+    """The job's last word: `status` is one of `states.Ending`; `reason` is one plain sentence."""
 
     status: str
     reason: str = ""
 
 
-Event = StepStarted | Progress | StepDone | StepFailed | Note | Ended
+Event = Waiting | Admitted | StepStarted | Progress | StepDone | StepFailed | Note | Ended
 KINDS: dict[str, type[Event]] = {
+    "waiting": Waiting,
+    "admitted": Admitted,
     "step-started": StepStarted,
     "progress": Progress,
     "step-done": StepDone,

@@ -5,6 +5,7 @@ supervisor    process, host and boot of the supervisor, locked by it alone
 lock          locked by supervisor and worker: while it is held, the job lives. Holds room for the last word
 worker        the process group of the worker
 events.jsonl  what happened, one event a line
+priority      a whole number, where it was changed after the job was made: higher goes first
 log.txt       all that was printed
 outcome.json  the worker's last word (Result)
 result.json   how the job ended (Result), the supervisor's last word
@@ -26,9 +27,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from zoowizard.atomic import sync_folder, write_json
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.locks import require_private
+from zoowizard.jobs.states import Ending
 
 JOB, SUPERVISOR, LOCK, WORKER = "job.json", "supervisor", "lock", "worker"
 EVENTS, LOG, OUTCOME, RESULT = "events.jsonl", "log.txt", "outcome.json", "result.json"
+PRIORITY = "priority"
 
 Kind = Literal["build", "test", "selftest"]
 KINDS: Final[Mapping[Kind, str]] = {
@@ -38,12 +41,36 @@ KINDS: Final[Mapping[Kind, str]] = {
 }
 """Kinds of work, and the module whose `run` does it. Only names: the runner alone imports them, in its own process."""
 
+_NAMES: Final = r"^[A-Za-z0-9_.,:+-]{0,200}$"
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]{4}")
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
+
+
+class Slurm(BaseModel):
+    """What is asked of a SLURM cluster for one job; None or empty leaves it to the cluster.
+
+    `partition`, `account` and `qos` are names, `memory_gb` is per node, `cores` and `gpus` are numbers of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: Annotated[str, Field(pattern=_NAMES)] = ""
+    account: Annotated[str, Field(pattern=_NAMES)] = ""
+    qos: Annotated[str, Field(pattern=_NAMES)] = ""
+    memory_gb: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    cores: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+
+
 class JobSpec(BaseModel):
-    """What a job shall do. `time_limit_s` is seconds of wall clock, None for no limit; `work` is the kind's own."""
+    """What a job shall do. `time_limit_s` is seconds of wall clock, None for no limit; `work` is the kind's own.
+
+    `slurm` is None where it runs on this computer. Of several waiting jobs, the one with the higher `priority` goes
+    first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,6 +81,8 @@ class JobSpec(BaseModel):
     created: AwareDatetime
     time_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     work: dict[str, Any]
+    slurm: Slurm | None = None
+    priority: Priority = 0
 
 
 class Result(BaseModel):
@@ -61,7 +90,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    status: Literal["passed", "failed", "cancelled", "timed-out", "died"]
+    status: Ending
     reason: str = ""
     exit_code: int | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -72,7 +101,15 @@ class Result(BaseModel):
 Record = TypeVar("Record", JobSpec, Result)
 
 
-def create(parent: Path, kind: str, model: str, work: Mapping[str, Any], time_limit_s: float | None = None) -> Path:
+def create(
+    parent: Path,
+    kind: str,
+    model: str,
+    work: Mapping[str, Any],
+    time_limit_s: float | None = None,
+    slurm: Slurm | None = None,
+    priority: int = 0,
+) -> Path:
     """Make the folder of a new job in `parent` (made too where missing) and give its path; nothing is started.
 
     The folder appears whole or not at all. Raises ZoowizardError for a wrong kind or time limit, for `work` that is no
@@ -83,7 +120,16 @@ def create(parent: Path, kind: str, model: str, work: Mapping[str, Any], time_li
     try:
         json.dumps(dict(work), allow_nan=False)
         spec = JobSpec.model_validate(
-            {"id": name, "kind": kind, "model": model, "created": now, "time_limit_s": time_limit_s, "work": dict(work)}
+            {
+                "id": name,
+                "kind": kind,
+                "model": model,
+                "created": now,
+                "time_limit_s": time_limit_s,
+                "work": dict(work),
+                "slurm": slurm,
+                "priority": priority,
+            }
         )
         record = spec.model_dump(mode="json")
     except ValidationError as problem:

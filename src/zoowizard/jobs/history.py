@@ -4,7 +4,18 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoowizard.jobs.events import Ended, Event, Note, Progress, StepDone, StepFailed, StepStarted, from_line
+from zoowizard.jobs.events import (
+    Admitted,
+    Ended,
+    Event,
+    Note,
+    Progress,
+    StepDone,
+    StepFailed,
+    StepStarted,
+    Waiting,
+    from_line,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,10 @@ class History:
         self.last: float | None = None
         """The time of the last event, in seconds since 1970."""
         self.broken_lines = 0
+        self.waiting = ""
+        """Why it waits for its turn; empty where it does not wait."""
+        self.admitted: Admitted | None = None
+        """Where it works, once its turn has come."""
 
     def read_on(self) -> None:
         """Read the whole lines that came since; from the beginning where it is another file, or was cut short."""
@@ -67,6 +82,10 @@ class History:
             self._begun.append(stamp)
         elif isinstance(event, Note):
             self.notes.append(event)
+        elif isinstance(event, Waiting):
+            self.waiting = event.reason
+        elif isinstance(event, Admitted):
+            self.waiting, self.admitted = "", event
         elif not isinstance(event, Ended):
             numbers = reversed(range(len(self._steps)))
             place = next((number for number in numbers if self._steps[number].name == event.step), None)

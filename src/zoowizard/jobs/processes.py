@@ -11,6 +11,8 @@ GRACE_S: Final = 5.0
 """Seconds between the request to stop and the kill."""
 NO_LAST_WORD: Final = os.EX_IOERR
 """Exit code of a worker that could not save its last word, as on a full disk."""
+GPU_MEMORY: Final = os.EX_TEMPFAIL
+"""Exit code of a worker for which the memory of its GPU was too small."""
 STOPPED: Final = 128 + signal.SIGTERM
 """Exit code of a worker that was told to stop, and did."""
 

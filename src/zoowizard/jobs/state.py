@@ -30,6 +30,7 @@ from zoowizard.jobs.folder import (
 from zoowizard.jobs.history import History, StepState, whole_lines
 from zoowizard.jobs.locks import claim, is_held, require_private
 from zoowizard.jobs.processes import GRACE_S, signal_group, whereabouts
+from zoowizard.jobs.states import UNDERWAY
 
 STARTS_WITHIN_S = 30.0
 POLL_S = 0.05
@@ -39,9 +40,10 @@ POLL_S = 0.05
 class Job:
     """A job as its folder shows it.
 
-    `state` is starting, running, passed, failed, cancelled, timed-out, died, or unreadable (from `list_jobs` only);
-    `reason` says in one sentence why it did not pass. `outcome` is what the work gave back. `broken_lines` counts lines
-    of the event file that are no events.
+    `state` is starting, queued, running, or unknown (the cluster does not answer), or one of `states.Ending`, or
+    unreadable (from `list_jobs` only); `reason` says in one sentence why it did not pass, what it waits for, or why
+    nothing is known. `outcome` is what the work gave back. `device` and `host` say where it works, once it does.
+    `broken_lines` counts lines of the event file that are no events.
     """
 
     id: str
@@ -57,12 +59,14 @@ class Job:
     ended: datetime | None = None
     seconds: float | None = None
     outcome: dict[str, Any] | None = None
+    device: str = ""
+    host: str = ""
     broken_lines: int = 0
 
     @property
     def over(self) -> bool:
         """Whether it has ended, in whatever way."""
-        return self.state not in ("starting", "running")
+        return self.state not in UNDERWAY
 
 
 def is_alive(folder: Path) -> bool:
@@ -92,6 +96,8 @@ def look(folder: Path, history: History) -> Job:
         notes=tuple(history.notes),
         created=spec.created,
         started=_moment(supervisor.get("started")),
+        device=history.admitted.device if history.admitted else "",
+        host=history.admitted.host if history.admitted else "",
         broken_lines=history.broken_lines,
     )
     if result is not None:
@@ -100,7 +106,7 @@ def look(folder: Path, history: History) -> Job:
             job, state=result.status, reason=result.reason, ended=result.ended, seconds=result.seconds, outcome=outcome
         )
     if held:
-        return job
+        return replace(job, state="queued", reason=history.waiting) if history.waiting else job
     if held is None:
         if _may_still_start(folder):
             return replace(job, state="starting")

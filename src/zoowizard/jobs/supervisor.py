@@ -9,21 +9,34 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.events import Admitted, Waiting
 from zoowizard.jobs.locks import claim, require_private
-from zoowizard.jobs.processes import GRACE_S, NO_LAST_WORD, STOPPED, memory_kills, signal_group, whereabouts
+from zoowizard.jobs.processes import (
+    GPU_MEMORY,
+    GRACE_S,
+    NO_LAST_WORD,
+    STOPPED,
+    memory_kills,
+    signal_group,
+    whereabouts,
+)
+from zoowizard.jobs.slots import Place, Turn
+from zoowizard.jobs.steps import Steps
+from zoowizard.jobs.workers import Worker, start
 
 if TYPE_CHECKING:  # pydantic takes a quarter of a second, so the worker is started before it is loaded
     from zoowizard.jobs.folder import Result
 
 ROOM: Final = 4096
 """Bytes kept free in the lock file, so that the last word can be saved on a full disk."""
+WAIT_S: Final = 0.2
+CPU_INSTEAD: Final = "The memory of the GPU was too small: the work goes on on the CPU, which is slower."
 
 
 def main(folder: Path) -> int:
@@ -42,24 +55,57 @@ def main(folder: Path) -> int:
     lock = claim(folder / ".lock", " " * ROOM)
     (folder / ".lock").rename(folder / "lock")  # seen only when it is held: no reader finds it free before the end
 
+    place = _our_turn(folder, wake)
+    if place is None:
+        _record(folder, lock, "cancelled", "it was cancelled before it started", None, time.monotonic())
+        return 0
     started, kills_before = time.monotonic(), memory_kills()
     try:
-        command = [sys.executable, "-P", "-m", "zoowizard.jobs.runner", str(folder)]
-        worker = subprocess.Popen(command, cwd=folder, process_group=0, pass_fds=[lock])
+        worker = _start(folder, place, lock)
+        limit = _time_limit(folder)
+        ending = _watch(worker, wake, started, limit)
+        if worker.poll() == GPU_MEMORY and place.cpu is not None and not ending:
+            Steps(folder / "events.jsonl").note("warning", CPU_INSTEAD)
+            worker = _start(folder, place.cpu, lock)
+            ending = _watch(worker, wake, started, limit)
     except OSError as problem:
         _record(folder, lock, "failed", f"its process could not be started: {problem.strerror}", None, started)
         return 0
-    limit = _time_limit(folder)
-    ending = _watch(worker, wake, started, limit)
+    code = worker.poll() or 0
     reasons = {
         "cancelled": "it was cancelled",
         "timed-out": f"it was stopped at its time limit of {_in_words(limit or 0)}",
     }
-    status, reason = _verdict(folder, worker.returncode, memory_kills() > kills_before)
+    status, reason = _verdict(folder, code, memory_kills() > kills_before)
     if ending and status != "passed":
         status, reason = ending, reasons[ending]
-    _record(folder, lock, status, reason, worker.returncode, started)
+    _record(folder, lock, status, reason, code, started)
     return 0
+
+
+def _our_turn(folder: Path, wake: int) -> Place | None:
+    """Wait for a place to work; None where the job was cancelled meanwhile."""
+    steps, turn, said = Steps(folder / "events.jsonl"), Turn(folder), ""
+    try:
+        while (place := turn.take()) is None:
+            if turn.reason != said:
+                steps.say(Waiting(turn.reason))
+                said = turn.reason
+            select.select([wake], [], [], WAIT_S)
+            if _heard(wake) & {signal.SIGTERM, signal.SIGINT}:
+                return None
+    finally:
+        turn.close()
+    return place
+
+
+def _start(folder: Path, place: Place, lock: int) -> Worker:
+    steps = Steps(folder / "events.jsonl")
+    with contextlib.suppress(OSError):  # no room; the worker will say so
+        steps.say(Admitted(place.device, whereabouts()["host"]))
+        if place.note:
+            steps.note("warning", place.note)
+    return start(folder, {**os.environ, **place.environment}, [lock, *place.descriptors])
 
 
 def _talk_to(log: Path) -> None:
@@ -89,12 +135,13 @@ def _time_limit(folder: Path) -> float | None:
         return None
 
 
-def _watch(worker: subprocess.Popen[bytes], wake: int, started: float, limit: float | None) -> str:
+def _watch(worker: Worker, wake: int, started: float, limit: float | None) -> str:
     """Wait for the worker's end; gives why we ended it: `cancelled`, `timed-out` or nothing. Its group is gone."""
     ending, act_at = "", None if limit is None else started + limit
     while worker.poll() is None:
         timeout = None if act_at is None else max(0.0, act_at - time.monotonic())
-        select.select([wake], [], [], timeout)
+        told = worker.fileno()
+        select.select([wake] if told is None else [wake, told], [], [], timeout)
         heard = _heard(wake)
         if worker.poll() is not None:
             break

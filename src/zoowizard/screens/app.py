@@ -173,9 +173,9 @@ class ZoowizardApp(App[None]):
     @on(CancelJob)
     @work(exclusive=True, group="cancel")
     async def _on_cancel_job(self, event: CancelJob) -> None:
-        from zoowizard.jobs.engines import LocalEngine
+        from zoowizard.jobs.engines import engine_of
 
-        await self._tried(lambda: LocalEngine().cancel(Path(event.job_folder)))
+        await self._tried(lambda: engine_of(Path(event.job_folder)).cancel(Path(event.job_folder)))
 
     @on(ShowLog)
     def _on_show_log(self, event: ShowLog) -> None:

@@ -18,6 +18,7 @@ from textual.widgets import Footer, Input, Static
 
 from zoowizard.board.columns import COLUMNS
 from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.states import UNDERWAY
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.widgets.board_lines import BoardLineText, BoardTitle, counted, in_words
 from zoowizard.screens.widgets.board_rows import (
@@ -37,7 +38,6 @@ SHORT_BELOW = 16
 LOST_BY_WRAPPING = 12
 """So many cells a line that ends with its last whole word may leave empty."""
 ENDED_BADLY = ("failed", "cancelled", "timed-out", "died")
-UNDERWAY = ("starting", "running")
 
 
 @dataclass

@@ -22,7 +22,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import from_json, obstacle
 from zoowizard.history import history
-from zoowizard.jobs.engines import LocalEngine
+from zoowizard.jobs.engines import engine_of
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.keeper import Keeper
 from zoowizard.screens.situation import (
@@ -411,7 +411,7 @@ class WizardScreen(Screen[None]):
     @work(exclusive=True, group="build")
     async def _on_cancel_asked(self) -> None:
         if self.situation.job is not None and not self.situation.job.over:
-            await self._do(partial(LocalEngine().cancel, self.situation.job.folder))
+            await self._do(partial(_cancel, self.situation.job.folder))
 
     async def _do(self, act: Callable[[], object]) -> None:
         """Do something with jobs in a thread, and show what came of it."""
@@ -445,3 +445,7 @@ def _traces(workspace: Workspace, draft_id: str) -> object:
         with contextlib.suppress(OSError):
             traces.append((path.name, path.stat().st_mtime_ns))
     return traces
+
+
+def _cancel(folder: Path) -> None:
+    engine_of(folder).cancel(folder)
