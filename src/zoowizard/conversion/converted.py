@@ -6,6 +6,10 @@ A conversion is a module with these three names:
     convert(checkpoint, values, image, folder, step) -> Converted          weights go to `folder`
     native(checkpoint, values, facts, folder) -> Native                    the framework again, nothing is converted
 
+and, where it imports something only when it converts, this one too:
+
+    preload(folder) -> None                                                imports it; `folder` may be written to
+
 `values` holds what `USES` names and nothing else, so that the same checkpoint, values and image give the same result.
 """
 

@@ -5,6 +5,7 @@ classes, after `families.pickles` has already refused everything else).
 """
 
 import functools
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,15 @@ USES: Final = (
     "pixel_size",
     "test_image",
 )
+LATE: Final = (
+    "ultralytics.models.yolo",
+    "ultralytics.nn.autobackend",
+    "torchvision",
+    "torch.onnx.utils",
+    "torch._dynamo",
+    "scipy.sparse",
+)
+"""What ultralytics and PyTorch import only when they predict, trace and export."""
 
 
 def _quiet_offline(folder: Path) -> None:
@@ -45,6 +55,13 @@ def _quiet_offline(folder: Path) -> None:
         ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS="1",
         ULTRALYTICS_SAFE_LOAD="1",
     )
+
+
+def preload(folder: Path) -> None:
+    """Load what `convert` and `native` load late; `folder` is where ultralytics may write."""
+    _quiet_offline(folder / "ultralytics")
+    for name in LATE:
+        importlib.import_module(name)
 
 
 def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Converted:

@@ -1,10 +1,12 @@
-"""Starting the process that does the work of a job."""
+"""Starting the process that does the work of a job: a fork of the family's warm process, or else from nothing."""
 
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from zoowizard.jobs import warm
 
 
 class Worker(Protocol):
@@ -16,7 +18,7 @@ class Worker(Protocol):
         ...
 
     def poll(self) -> int | None:
-        """The exit code, below 0 for a signal; None where it lives."""
+        """The exit code, below 0 for a signal; None where it lives; 0 too where nobody knows it any more."""
         ...
 
     def fileno(self) -> int | None:
@@ -40,6 +42,9 @@ class _Child:
 
 def start(folder: Path, environment: Mapping[str, str], descriptors: Sequence[int]) -> Worker:
     """Start the worker of the job in `folder`; it inherits `descriptors`. Raises OSError where that cannot be."""
+    forked = warm.worker(folder, environment, descriptors)
+    if forked is not None:
+        return forked
     command = [sys.executable, "-P", "-m", "zoowizard.jobs.runner", str(folder)]
     return _Child(
         subprocess.Popen(command, cwd=folder, env=dict(environment), process_group=0, pass_fds=tuple(descriptors))

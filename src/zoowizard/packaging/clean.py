@@ -1,24 +1,31 @@
 """What the zoo's own library is asked, in a clean child process that has never imported a model's framework.
 
 A package can pass its tests by accident where the framework happens to be loaded (its operators are registered then).
-The processes are forked from a server that has imported bioimageio.core and nothing of any framework, so that each is
-clean and none pays for the import again.
+The processes are forked from a server (`_preload`) that has imported bioimageio.core and nothing of any framework, so
+that each is clean and none pays for the import again. A worker that is itself a fork finds the server of the process
+that it was forked from.
 """
 
-import multiprocessing
 import os
+import pickle
+import signal
+import socket
+import subprocess
 import sys
+import threading
 import time
+import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import forkserver
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import yaml
 
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs import forks
 from zoowizard.packaging.archive import DESCRIPTIONS
 
 P = ParamSpec("P")
@@ -27,21 +34,36 @@ T = TypeVar("T")
 WARNING: Final = 30
 """From this severity on the library means a warning; below, it tells what went well."""
 FRAMEWORKS: Final = ("ultralytics", "cellpose", "segment_anything", "micro_sam", "stardist", "careamics", "detectron2")
-_context = multiprocessing.get_context("forkserver")
+CACHE: Final = "BIOIMAGEIO_CACHE_PATH"
+_server: list[socket.socket] = []
+"""Our end of the way to the server, once it is started."""
 
 
-def warm_up(cache: Path) -> None:
+class ProcessDied(ZoowizardError):
+    """A clean process ended without an answer."""
+
+
+def warm_up(cache: Path, gently: bool = False) -> None:
     """Start the server that the clean processes are forked from; it loads the library while others work.
 
     `cache` is where bioimageio may unpack things; it must be called before the first `in_clean_process`, and before
     this process imports torch: several processes work side by side, and threads that wait for each other by spinning
-    would make them ten times slower.
+    would make them ten times slower. A server that is there already is used; `gently`, a new one gives way to others
+    while it loads.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // 2)))
-    os.environ["BIOIMAGEIO_CACHE_PATH"] = str(cache)
-    _context.set_forkserver_preload(["zoowizard.packaging._preload"])
-    forkserver.ensure_running()
+    os.environ[CACHE] = str(cache)
+    if _server and forks.is_deserted(_server[0]):  # it was killed
+        _server.pop().close()
+    if not _server:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-P", "-m", "zoowizard.packaging._preload", str(theirs.fileno())]
+            subprocess.Popen(
+                [*command, "gently"] if gently else command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
+        _server.append(ours)
 
 
 def _cores() -> int:
@@ -50,11 +72,89 @@ def _cores() -> int:
 
 
 def in_clean_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-    """Run a module-level function in a clean process of its own; its death is an exception of the future."""
-    executor = ProcessPoolExecutor(1, mp_context=_context)
-    future = executor.submit(function, *args, **kwargs)
-    executor.shutdown(wait=False)
+    """Run a module-level function in a clean process of its own; its death is an exception of the future: ProcessDied.
+
+    It belongs to our process group, sees our environment and working folder, and ends with us.
+    """
+    call = pickle.dumps((function, args, kwargs))
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+    request = forks.Request(
+        "zoowizard.packaging.clean:answer", [], dict(os.environ), str(Path.cwd()), os.getpgrp(), bound=True
+    )
+    threading.Thread(target=_ask, args=(future, request, call), daemon=True).start()
     return future
+
+
+def _ask(future: "Future[Any]", request: forks.Request, call: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    try:
+        with ours:
+            with theirs:
+                child = forks.ask(forks.knock(_server[0]), request, [theirs.fileno(), 1, 2], None)
+            with ours.makefile("rwb") as line:
+                line.write(call)
+                line.flush()
+                ours.shutdown(socket.SHUT_WR)
+                answer = line.read()
+        code = child.wait()
+        if code != 0:
+            raise ProcessDied(f"the process that asked the zoo's library {_ending(code)}; the log has the details")
+        result, problem = pickle.loads(answer)
+    except (forks.Refused, OSError) as why:
+        future.set_exception(ProcessDied(f"the zoo's library could not be asked: {why}; the log has the details"))
+    except BaseException as unforeseen:
+        future.set_exception(unforeseen)
+    else:
+        if problem is None:
+            future.set_result(result)
+        else:
+            future.set_exception(problem)
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed (SIGKILL), most often because the memory ran out"
+    if code < 0:
+        return f"crashed ({signal.strsignal(-code) or -code})"
+    return f"ended with exit code {code}"
+
+
+def answer() -> int:
+    """In a clean process: do the call that comes on standard input, and answer there. Gives the exit code 0."""
+    with socket.socket(fileno=os.dup(0)) as asker:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        with asker.makefile("rwb") as line:
+            function, args, kwargs = pickle.loads(line.read())
+            _use_cache(Path(os.environ[CACHE]))
+            try:
+                said: tuple[object, BaseException | None] = (function(*args, **kwargs), None)
+            except Exception as problem:
+                problem.add_note(traceback.format_exc())  # a traceback itself cannot be sent
+                said = (None, problem)
+            line.write(_pickled(said))
+    return 0
+
+
+def _pickled(said: tuple[object, BaseException | None]) -> bytes:
+    try:
+        packed = pickle.dumps(said)
+        pickle.loads(packed)  # some exceptions can be packed and not be unpacked
+    except Exception as unsuited:
+        problem = said[1] or unsuited
+        traceback.print_exception(problem)
+        lines = str(problem).strip().splitlines() or ["no message"]
+        return pickle.dumps((None, RuntimeError(f"{type(problem).__name__}: {lines[0]}")))
+    return packed
+
+
+def _use_cache(folder: Path) -> None:
+    """Let the library unpack things in `folder`, although it was imported with another one."""
+    from bioimageio.spec import settings
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vars(settings.disk_cache)["dir_path"] = folder  # the defaults of its validation hold this very object
+    settings.cache_path = folder
 
 
 def test_format(package: Path, weight_format: str) -> dict[str, Any]:
