@@ -48,7 +48,9 @@ def engine_of(folder: Path) -> Engine:
 
     if read_spec(folder).slurm is None:
         return LocalEngine()
-    raise ZoowizardError("SLURM is not supported yet")
+    from zoowizard.jobs.slurm import SlurmEngine
+
+    return SlurmEngine()
 
 
 def _start_supervisor(folder: Path) -> None:
