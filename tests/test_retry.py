@@ -15,7 +15,8 @@ from zoowizard.drafts.draft import Draft, with_given
 from zoowizard.drafts.store import Workspace, load, open_workspace, save
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
-from zoowizard.jobs.state import Job, read_job
+from zoowizard.jobs.folder import create
+from zoowizard.jobs.state import Job, cancel, read_job
 from zoowizard.packaging.archive import sha256
 from zoowizard.workflow import choose_one, fields_of, open_draft, retry, start_build
 
@@ -70,14 +71,18 @@ def test_what_holds_is_not_done_again(workspace: Workspace, draft: Draft, tmp_pa
 
     # An answer that does not shape the network is changed, and while the tests run the place to save is taken away.
     save(workspace, with_given(load(workspace, draft.id), {"description": "Another sentence about what it does."}))
-    folder = retry(workspace, first)
+    compared = killed_during(retry(workspace, first), "test")
+    assert compared.state == "died"
+    assert notes(compared)["convert"] == KEPT
+    assert notes(compared)["compare"].startswith("mean IoU 1.0000")
+    cancelled = cancel(create_unstarted(workspace, draft, compared.folder))  # it had no time to take anything over
+    folder = retry(workspace, cancelled)
     until(folder, is_at("test"))
     output.write_text("in the way")
     second = ended(folder)
     assert (second.state, second.steps[-1].name, second.steps[-1].state) == ("failed", "save", "failed")
     assert "in its way" in second.reason
-    assert notes(second)["convert"] == KEPT
-    assert notes(second)["compare"].startswith("mean IoU 1.0000")
+    assert notes(second) | {"test": "", "save": ""} == dict.fromkeys(BUILD_STEPS, KEPT) | {"test": "", "save": ""}
     assert sha256(folder / "weights" / "weights-torchscript.pt") == converted
 
     with pytest.raises(ZoowizardError, match="is no folder"):
@@ -111,6 +116,12 @@ def test_what_does_not_hold_is_done_again_and_said(workspace: Workspace, draft: 
     third = ended(retry(workspace, second))
     assert third.state == "passed"
     assert any("converted again: answers were changed: overlap_iou" in note.text for note in third.notes)
+
+
+def create_unstarted(workspace: Workspace, draft: Draft, resume: Path) -> Path:
+    """A build that goes on with another one, made and not started yet."""
+    work = json.loads((resume / "job.json").read_text())["work"]
+    return create(workspace.jobs(draft.id), "build", draft.id, {**work, "resume": str(resume)}, 600)
 
 
 def test_what_cannot_be_retried_says_why(workspace: Workspace, draft: Draft) -> None:

@@ -16,7 +16,7 @@ from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import is_held
 
 
-def _until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+def _until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"

@@ -58,9 +58,10 @@ def test_while_it_runs(copied: Path) -> None:
         (copied / name).unlink()
     lock = claim(copied / "lock", "")
     reader = JobReader(copied)
-    assert reader.read().state == "running"
+    assert reader.read().state == "starting"
     for number in range(len(events)):
         (copied / "events.jsonl").open("ab").write(events[number])
+        assert reader.read().state == "running"
         assert without_times(reader.read()) == without_times(read_job(copied))
     os.close(lock)
     assert reader.read() == read_job(copied)
@@ -110,7 +111,7 @@ def test_only_what_is_new_is_read(tmp_path: Path) -> None:
 
 
 def test_a_real_job_to_its_end(start: Start, until: Callable[..., None]) -> None:
-    folder = start({"wait": 0.3}, {"say": "hello"}, {"fail": "no luck"})
+    folder = start({"wait": 2}, {"say": "hello"}, {"fail": "no luck"})
     reader, states = JobReader(folder), []
     until(lambda: states.append(reader.read().state) or reader.read().over)
     assert reader.read() == read_job(folder)

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import may_mount
 
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.events import Ended
@@ -35,17 +35,11 @@ def lives(process: int) -> bool:
         return False
 
 
-def may_mount() -> bool:
-    namespace = shutil.which("unshare")
-    command = [str(namespace), "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return namespace is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
 @pytest.fixture(scope="module", autouse=True)
 def deaf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job that does not listen; it takes its time to end, so it is started before all others."""
     do = [{"deaf": 1}, {"wait": 60}]
-    folder = create(tmp_path_factory.mktemp("deaf"), "selftest", "nuclei", {"do": do}, 4)
+    folder = create(tmp_path_factory.mktemp("deaf"), "selftest", "nuclei", {"do": do}, 10)
     LocalEngine().start([folder])
     return folder
 
@@ -86,7 +80,7 @@ ENDINGS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
         "failed",
         "RuntimeError: no such axis; the log has the details",
     ),
-    "too little memory": ([{"allocate": 1 << 60}], "failed", "it ran out of memory; the log has the details"),
+    "too little memory": ([{"allocate": 1 << 60}], "out-of-memory", "it ran out of memory; the log has the details"),
     "a silent exit": ([{"exit": 3}], "failed", "it ended with exit code 3 and did not say why; the log may"),
     "an early exit": ([{"exit": 0}], "died", "it ended without leaving a result; the log may say why"),
     "a crash": ([{"signal": signal.SIGSEGV}], "died", "it crashed: segmentation fault (SIGSEGV); see the log"),
@@ -111,11 +105,11 @@ def test_a_killed_worker(start: Start, worker_of: ProcessOf) -> None:
     os.kill(group, signal.SIGKILL)
     job = to_the_end(folder)
     assert job.state == "died"
-    assert "SIGKILL" in job.reason and "memory" in job.reason
+    assert job.reason == "it was killed from outside (SIGKILL), but not for want of memory"
 
 
 def test_a_killed_supervisor_does_not_end_the_job(start: Start, supervisor_of: ProcessOf, worker_of: ProcessOf) -> None:
-    folder = start({"wait": 0.8})
+    folder = start({"wait": 3})
     worker_of(folder)
     os.kill(supervisor_of(folder), signal.SIGKILL)
     assert read_job(folder).state == "running"
@@ -142,7 +136,7 @@ def test_cancel_ends_all_its_processes(start: Start, worker_of: ProcessOf, until
     folder = start({"child": 60}, {"wait": 60})
     group = worker_of(folder)
     until(lambda: "child" in (folder / "log.txt").read_text())
-    child = int((folder / "log.txt").read_text().split()[1])
+    child = int((folder / "log.txt").read_text().rpartition("child ")[2])
     assert lives(child)
     job = cancel(folder)
     assert (job.state, job.reason) == ("cancelled", "it was cancelled")
@@ -186,7 +180,7 @@ from pathlib import Path
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-LocalEngine().start([create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 1}}]}})])
+LocalEngine().start([create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 4}}]}})])
 time.sleep(60)
 """
     ours, terminal = pty.openpty()
@@ -200,7 +194,7 @@ time.sleep(60)
         group = worker_of(jobs[0].folder)
     finally:
         os.close(ours)
-    assert shell.wait(10) == -signal.SIGHUP
+    assert shell.wait(120) == -signal.SIGHUP
     os.kill(supervisor_of(jobs[0].folder), signal.SIGHUP)
     os.killpg(group, signal.SIGHUP)
     assert to_the_end(jobs[0].folder).state == "passed"
@@ -230,6 +224,6 @@ def test_the_supervisor_starts_light() -> None:
 
 def test_time_limit_also_for_one_that_does_not_listen(deaf: Path) -> None:
     job = to_the_end(deaf)
-    assert (job.state, job.reason) == ("timed-out", "it was stopped at its time limit of 4 seconds")
-    assert job.seconds is not None and job.seconds > 8.9
+    assert (job.state, job.reason) == ("timed-out", "it was stopped at its time limit of 10 seconds")
+    assert job.seconds is not None and job.seconds > 14.9
     assert job.steps[-1].state == "stopped"

@@ -36,7 +36,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def in_child(code: str, *arguments: object, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, so that limits and measurements are its own, too."""
     command = [*before, sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_what_goes_in_comes_out(files: dict[str, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ MODULE = [sys.executable, "-m", "zoowizard.packaging.preview"]
 
 def ask(asked: Any) -> "subprocess.CompletedProcess[bytes]":
     told = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
-    return subprocess.run(MODULE, input=told, capture_output=True, timeout=60, check=False)
+    return subprocess.run(MODULE, input=told, capture_output=True, timeout=300, check=False)
 
 
 def test_answers_become_a_card_that_says_it_is_not_tested() -> None:
@@ -68,7 +68,7 @@ def test_what_is_no_question_ends_in_a_sentence_or_an_empty_card(told: bytes) ->
 
 def test_nothing_heavy_is_loaded_for_it() -> None:
     code = "import sys, zoowizard.packaging.preview; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
     assert not loaded & {"torch", "torchvision", "bioimageio", "textual", "ultralytics", "onnxruntime"}
 

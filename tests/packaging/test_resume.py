@@ -131,3 +131,63 @@ def test_a_link_in_the_run_before_is_not_followed(earlier: Path, folder: Path, n
     with pytest.raises(NotKept, match="is damaged"):
         resume.conversion_of(earlier, folder, now)
     assert files(folder) == set()
+
+
+def test_a_comparison_holds_for_its_own_conversion_only(earlier: Path, folder: Path, now: Origin) -> None:
+    answers = Origin.model_validate(json.loads((earlier / resume.COMPARED).read_text())["origin"])
+    kept = resume.conversion_of(earlier, folder, now)
+    comparison = resume.comparison_of(earlier, folder, kept, answers)
+    assert comparison.parity["mean_iou"] == 1
+    assert [one.path for one in comparison.kept] == [one.path for one in kept.weights]
+    assert {name for name, drift in comparison.drift.items() if drift.mismatched_per_million < 1000} == {
+        "torchscript",
+        "onnx",
+    }
+    assert len(comparison.sizes) == 4
+
+    archive = folder / "nuclei.zip"
+    archive.write_bytes(b"a package")
+    resume.keep_packaged(folder, archive, answers)
+    later = folder.parent / "latest"
+    later.mkdir(mode=0o700)
+    resume.conversion_of(folder, later, now)
+    assert resume.packaged_of(folder, later, answers).read_bytes() == b"a package"
+    archive.write_bytes(b"another one")
+    with pytest.raises(NotKept, match=r"nuclei\.zip of the run before is damaged"):
+        resume.packaged_of(folder, later, answers)
+    with pytest.raises(NotKept, match="answers were changed: confidence"):
+        resume.comparison_of(
+            folder, later, kept, answers.model_copy(update={"values": {**answers.values, "confidence": 0}})
+        )
+
+    record = json.loads((later / resume.CONVERSION).read_text())
+    (later / resume.CONVERSION).write_text(json.dumps({**record, "notes": ["converted anew"]}))
+    for take in (
+        lambda: resume.comparison_of(folder, later, kept, answers),
+        lambda: resume.packaged_of(folder, later, answers),
+    ):
+        with pytest.raises(NotKept, match="another conversion"):
+            take()
+
+
+def test_what_is_taken_over_comes_from_the_first_run_that_has_it(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("newest", "before", "first")]
+
+    def take(run: Path) -> str:
+        if run.name == "first":
+            return "taken"
+        raise NotKept(f"{run.name} is damaged", begun=run.name == "before")
+
+    assert resume.of_first(runs, take) == "taken"
+    with pytest.raises(NotKept, match="before is damaged") as why:
+        resume.of_first(runs[:2], take)
+    assert why.value.begun
+    with pytest.raises(NotKept) as why:
+        resume.of_first([], take)
+    assert not why.value.begun
+
+
+def test_a_job_may_go_on_with_what_it_did_itself(earlier: Path, now: Origin) -> None:
+    before = sha256(earlier / "weights" / "weights.onnx")
+    kept = resume.conversion_of(earlier, earlier, now)
+    assert sha256(kept.weights[1].path) == before

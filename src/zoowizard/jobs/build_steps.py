@@ -13,6 +13,9 @@ BUILD_STEPS: Final[Mapping[str, str]] = {
 }
 """Name of a step in the events → what it does, in a few words."""
 
+RECORDS: Final = ("conversion.json", "compared.json", "packaged.json", "tested.json")
+"""What a build writes into its folder of the steps that are done, for one that goes on with it."""
+
 KEPT: Final = "kept from the run before"
 """The note of a step that was not done again."""
 

@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -166,6 +166,21 @@ def read_spec(folder: Path) -> JobSpec:
     if spec.id != folder.name:
         raise ZoowizardError(f"{folder / JOB}: id is {spec.id}, but must be the name of its folder, {folder.name}")
     return spec
+
+
+def runs_before(folder: Path) -> Iterator[Path]:
+    """The job in `folder`, the one that it goes on with, the one before, and so on; as far as they can be read."""
+    seen: set[Path] = set()
+    now: Path | None = folder
+    while now is not None and now not in seen:
+        seen.add(now)
+        try:
+            spec = read_spec(now)
+        except ZoowizardError:
+            return
+        yield now
+        before = spec.work.get("resume")
+        now = Path(before) if isinstance(before, str) and before else None
 
 
 def read_result(path: Path) -> Result | None:

@@ -86,6 +86,7 @@ class History:
             self.waiting = event.reason
         elif isinstance(event, Admitted):
             self.waiting, self.admitted = "", event
+            self._steps, self._begun = [], []  # it begins, or begins again elsewhere, and tells again what is done
         elif not isinstance(event, Ended):
             numbers = reversed(range(len(self._steps)))
             place = next((number for number in numbers if self._steps[number].name == event.step), None)

@@ -26,15 +26,37 @@ def require_private(folder: Path) -> None:
 
 
 def claim(path: Path, content: str) -> int:
-    """Make the file `path`, lock it for ourselves and fill it. Gives the descriptor: the lock lasts as long as that.
+    """Make the file `path`, locked for ourselves and filled. Gives the descriptor: the lock lasts as long as that.
 
-    Raises FileExistsError where somebody claimed it before, OSError where the disk is full or knows no locks.
+    No reader ever finds it free before we let go, nor half filled. Where the disk is full, it is there and empty, and
+    free. Raises FileExistsError where somebody claimed it before, OSError where the disk is full or knows no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.write(descriptor, content.encode())
-    os.fsync(descriptor)
+    beside = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            os.write(descriptor, content.encode())
+            os.fsync(descriptor)
+        finally:
+            _name(beside, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
     return descriptor
+
+
+def _name(beside: Path, path: Path) -> None:
+    """Let the file `beside` be seen as `path` too. Raises FileExistsError where that is there already."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links: claimed, and for a moment not held yet
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        beside.rename(path)
 
 
 def is_held(path: Path) -> bool | None:

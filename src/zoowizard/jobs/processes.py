@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ NO_LAST_WORD: Final = os.EX_IOERR
 """Exit code of a worker that could not save its last word, as on a full disk."""
 GPU_MEMORY: Final = os.EX_TEMPFAIL
 """Exit code of a worker for which the memory of its GPU was too small."""
+DEVICE: Final = "ZOOWIZARD_DEVICE"
+"""The variable that tells a worker in words on which device it works."""
 STOPPED: Final = 128 + signal.SIGTERM
 """Exit code of a worker that was told to stop, and did."""
 
@@ -26,13 +29,48 @@ def whereabouts() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot": boot}
 
 
-def memory_kills() -> int:
-    """How many processes the system has killed for want of memory since it started, where it tells (Linux, vmstat)."""
+def memory_kills(process: int | str = "self") -> Callable[[], int | None]:
+    """A counter of the processes that the system killed for want of memory where `process` lives (Linux).
+
+    It counts in the control group of the process, so that the kills of other people and containers are not taken for
+    ours, or on the whole computer where there is no such group; it gives None where the system does not tell. It can
+    be asked after the process has ended.
+    """
+    group = control_group("memory", process)
+    of_group = [] if group is None else [group / "memory.events", group / "memory.oom_control"]
+    counted = next((path for path in of_group if _oom_kills(path) is not None), Path("/proc/vmstat"))
+    return lambda: _oom_kills(counted)
+
+
+def control_group(controller: str, process: int | str = "self") -> Path | None:
+    """The folder in which the system tells what `controller` (memory, cpu) grants the process, where it does.
+
+    Source: cgroups(7), versions 1 and 2; the mounts as proc_pid_mountinfo(5) tells them.
+    """
     try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
+        groups = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        return None
+    for _, controllers, path in sorted(groups, reverse=True):  # version 2 has the number 0: it comes last
+        for mount in mounts:
+            kind, options = mount[mount.index("-") + 1], mount[-1].split(",")
+            fits = kind == "cgroup2" if not controllers else kind == "cgroup" and controller in options
+            if not fits or (controllers and controller not in controllers.split(",")):
+                continue
+            below = os.path.relpath(path, mount[3]) if path.startswith(mount[3]) else "."
+            folder = Path(mount[4], below)
+            if any(folder.glob(f"{controller}.*")):
+                return folder
+    return None
+
+
+def _oom_kills(path: Path) -> int | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def signal_group(group: int, number: int) -> None:

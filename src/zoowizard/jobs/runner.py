@@ -19,15 +19,20 @@ from typing import Any, Literal
 from zoowizard.atomic import write_json
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.folder import EVENTS, KINDS, OUTCOME, WORKER, Result, read_spec
-from zoowizard.jobs.processes import NO_LAST_WORD, STOPPED
-from zoowizard.jobs.steps import Steps, in_a_sentence
+from zoowizard.jobs.gpus import VISIBLE, is_want_of_gpu_memory
+from zoowizard.jobs.processes import GPU_MEMORY, NO_LAST_WORD, STOPPED
+from zoowizard.jobs.steps import Steps, in_a_sentence, is_want_of_memory
 
 
 def main(folder: Path) -> int:
-    """Do the job in `folder`. Gives the exit code: 0 passed, 1 failed, NO_LAST_WORD where that could not be saved."""
+    """Do the job in `folder`. Gives the exit code: 0 passed, 1 failed, NO_LAST_WORD where that could not be saved.
+
+    GPU_MEMORY where the memory of the GPU was too small, so that it should be done without one.
+    """
     signal.signal(signal.SIGTERM, _stop)
     faulthandler.enable()
     started = time.monotonic()
+    may_use_gpu = os.environ.get(VISIBLE) != ""  # asked first: frameworks have been seen to change it
     try:
         (folder / WORKER).write_text(f"{os.getpgrp()}\n")
         spec = read_spec(folder)
@@ -39,9 +44,12 @@ def main(folder: Path) -> int:
         if not isinstance(problem, ZoowizardError):
             with contextlib.suppress(OSError):  # no room in the log
                 traceback.print_exc()
+        if may_use_gpu and is_want_of_gpu_memory(problem):
+            return GPU_MEMORY  # no last word: the supervisor lets the CPU do it
         reason = in_a_sentence(problem)
+        status: Literal["failed", "out-of-memory"] = "out-of-memory" if is_want_of_memory(problem) else "failed"
     try:
-        _say_last(folder, started, "failed", reason=reason)
+        _say_last(folder, started, status, reason=reason)
     except ZoowizardError:
         return NO_LAST_WORD
     return 1
@@ -50,7 +58,7 @@ def main(folder: Path) -> int:
 def _say_last(
     folder: Path,
     started: float,
-    status: Literal["passed", "failed"],
+    status: Literal["passed", "failed", "out-of-memory"],
     reason: str = "",
     outcome: dict[str, Any] | None = None,
 ) -> None:

@@ -55,6 +55,9 @@ def _do(verb: str, value: Any, steps: Steps) -> None:
             os.kill(os.getpid(), int(value))
         case "allocate":  # bytes, each page touched
             bytearray(int(value))[::4096] = b"1" * -(-int(value) // 4096)
+        case "gpu-memory":  # too small, as torch says it, where there is a GPU to be seen
+            if os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+                raise RuntimeError(f"CUDA out of memory. Tried to allocate {value}")
         case "child":  # seconds; a process of its own in the same group
             child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({float(value)})"])
             print(f"child {child.pid}", flush=True)

@@ -1,19 +1,21 @@
 """What became of a job, told from its folder alone: any process, at any time, on any computer, sees the same."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoowizard.atomic import write_json
 from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.events import Ended, Event, Note, from_line
+from zoowizard.jobs.events import Ended, Event, Note, Waiting, from_line
 from zoowizard.jobs.folder import (
     EVENTS,
     ID,
@@ -31,9 +33,16 @@ from zoowizard.jobs.history import History, StepState, whole_lines
 from zoowizard.jobs.locks import claim, is_held, require_private
 from zoowizard.jobs.processes import GRACE_S, signal_group, whereabouts
 from zoowizard.jobs.states import UNDERWAY
+from zoowizard.terminal import printable
+
+if TYPE_CHECKING:
+    from zoowizard.jobs.slurm_state import Told
 
 STARTS_WITHIN_S = 30.0
 POLL_S = 0.05
+CLUSTER_POLL_S = 0.25
+LEAST_ROOM = 1 << 16
+"""Bytes; a disk that has less free is full."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,15 @@ def look(folder: Path, history: History) -> Job:
     spec = read_spec(folder)
     held = is_held(folder / LOCK)  # asked first: a job writes its result before it lets go of the lock
     result = read_result(folder / RESULT) or _result_left_behind(folder, bool(held))
+    told: Told | None = None
+    if result is None and spec.slurm is not None:  # the lock of another computer may not be seen: the cluster tells
+        from zoowizard.jobs import slurm_state
+
+        answer = slurm_state.told(folder)
+        if isinstance(answer, Result):
+            result = answer
+        else:
+            told = answer
     supervisor = _supervisor(folder)
     history.read_on()
     job = Job(
@@ -92,7 +110,7 @@ def look(folder: Path, history: History) -> Job:
         model=spec.model,
         state="running",
         folder=folder,
-        steps=history.steps(over=result is not None or not held),
+        steps=history.steps(over=told.state not in UNDERWAY if told else result is not None or not held),
         notes=tuple(history.notes),
         created=spec.created,
         started=_moment(supervisor.get("started")),
@@ -105,13 +123,20 @@ def look(folder: Path, history: History) -> Job:
         return replace(
             job, state=result.status, reason=result.reason, ended=result.ended, seconds=result.seconds, outcome=outcome
         )
+    if told is not None:
+        return replace(job, state=told.state, reason=told.reason, ended=told.ended)
+    if held and history.waiting:
+        return replace(job, state="queued", reason=history.waiting)
     if held:
-        return replace(job, state="queued", reason=history.waiting) if history.waiting else job
+        return job if history.admitted or job.steps else replace(job, state="starting")
     if held is None:
         if _may_still_start(folder):
             return replace(job, state="starting")
-        return replace(job, state="died", reason="it never started; the log may say why")
-    return replace(job, state="died", reason=_why_it_died(supervisor), ended=_moment(history.last))
+        if (folder / LOCK).exists():  # it started since that was asked
+            return look(folder, history)
+        return replace(job, state="died", reason=_why_it_never_started(folder))
+    reason = _why_it_died(folder, supervisor, waited=bool(history.waiting))
+    return replace(job, state="died", reason=reason, ended=_moment(history.last))
 
 
 def list_jobs(root: Path) -> list[Job]:
@@ -139,12 +164,14 @@ def follow(folder: Path, from_offset: int = 0) -> Iterator[tuple[int, float, Eve
 
     Gives (offset after the event, where a later follower goes on; seconds since 1970; event). When `Ended` comes,
     `read_job` says the same. A job that was killed with its supervisor ends without that event. Lines that are no
-    events are passed over. Raises ZoowizardError where the folder is not private.
+    events are passed over. Of one on a cluster, what the cluster says while it waits comes as events too. Raises
+    ZoowizardError where the folder is not private.
     """
     require_private(folder)
-    offset = from_offset
+    offset, on_cluster, said = from_offset, _is_on_cluster(folder), ""
     while True:
-        over = _is_over(folder)  # asked first, so that what is read below is all there is
+        job = read_job(folder) if on_cluster else None
+        over = _is_over(folder) if job is None else job.over  # asked first: what is read below is all there is
         lines = whole_lines(folder / EVENTS, offset)
         for line in lines:
             offset += len(line)
@@ -157,8 +184,12 @@ def follow(folder: Path, from_offset: int = 0) -> Iterator[tuple[int, float, Eve
                 return
         if over:
             return
+        if job is not None and job.reason != said:
+            said = job.reason
+            if said:
+                yield offset, time.time(), Waiting(said) if job.state == "queued" else Note("warning", said)
         if not lines:
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if job is None else CLUSTER_POLL_S)
 
 
 def cancel(folder: Path) -> Job:
@@ -231,14 +262,23 @@ def _ask_to_end(supervisor: dict[str, Any]) -> None:
         raise ZoowizardError("the supervisor of the job may not be ended by you") from problem
 
 
+def _is_on_cluster(folder: Path) -> bool:
+    try:
+        return read_spec(folder).slurm is not None
+    except ZoowizardError:
+        return False
+
+
 def _is_over(folder: Path) -> bool:
     held = is_held(folder / LOCK)
     if held is None:
-        return (folder / RESULT).exists() or not _may_still_start(folder)
+        return (folder / RESULT).exists() or not (_may_still_start(folder) or (folder / LOCK).exists())
     return not held
 
 
 def _may_still_start(folder: Path) -> bool:
+    if (begun := is_held(folder / SUPERVISOR)) is not None:
+        return begun
     try:
         age = time.time() - (folder / JOB).stat().st_mtime
     except OSError:
@@ -271,10 +311,30 @@ def _worker_group(folder: Path) -> int | None:
     return group if group > 1 else None
 
 
-def _why_it_died(supervisor: dict[str, Any]) -> str:
+def _why_it_never_started(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        record = folder / SUPERVISOR
+        is_empty = record.exists() and record.stat().st_size == 0
+        if is_empty or shutil.disk_usage(folder).free < LEAST_ROOM:
+            return "it never started: the disk is full, or was; free some space and try again"
+    return "it never started; the log may say why"
+
+
+def _why_it_died(folder: Path, supervisor: dict[str, Any], waited: bool) -> str:
     here = whereabouts()
-    if here["boot"] and supervisor.get("host") == here["host"] and supervisor.get("boot") != here["boot"]:
+    is_here = supervisor.get("host", here["host"]) == here["host"]
+    if is_here and here["boot"] and supervisor.get("boot", here["boot"]) != here["boot"]:
         return "the computer was restarted while it ran; start it again"
+    with contextlib.suppress(OSError):
+        if supervisor.get("folder", folder.stat().st_ino) != folder.stat().st_ino:
+            return "this folder is a copy, made of a job before it had ended; start it again"
+    if not is_here:
+        return (
+            f"it ran on {printable(str(supervisor['host']))}, and no process there holds its lock any more: it was "
+            "killed, or that computer was restarted"
+        )
+    if waited:
+        return "it was killed while it waited for its turn; start it again"
     return "it was killed together with its supervisor, before it could say why; the log may tell more"
 
 

@@ -1,6 +1,7 @@
 """The worker's mouth: what it is doing, how far it is, how it went, as lines in `events.jsonl`."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,14 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.events import Event, Note, Progress, StepDone, StepFailed, StepStarted, to_line
 
 PROGRESS_EVERY_S = 0.1
+_REFUSED_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+)
+"""What torch (on the CPU) and onnxruntime say where the system gives them no memory."""
 
 
 class Step:
@@ -82,9 +91,16 @@ def in_a_sentence(problem: BaseException) -> str:
         text = f"the disk is full{where}; free some space and try again"
     elif isinstance(problem, ZoowizardError):
         text = str(problem)
-    elif isinstance(problem, MemoryError):
+    elif is_want_of_memory(problem):
         text = "it ran out of memory; the log has the details"
     else:
         lines = str(problem).strip().splitlines()
         text = f"{type(problem).__name__}: {lines[0] if lines else 'no message'}; the log has the details"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_want_of_memory(problem: BaseException) -> bool:
+    """Whether something failed because the system gave no more memory."""
+    if isinstance(problem, OSError):
+        return problem.errno == errno.ENOMEM
+    return isinstance(problem, MemoryError) or any(sign in str(problem).lower() for sign in _REFUSED_MEMORY)

@@ -11,13 +11,16 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from zoowizard.atomic import NO_ROOM
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.events import Admitted, Waiting
 from zoowizard.jobs.locks import claim, require_private
 from zoowizard.jobs.processes import (
+    DEVICE,
     GPU_MEMORY,
     GRACE_S,
     NO_LAST_WORD,
@@ -35,14 +38,17 @@ if TYPE_CHECKING:  # pydantic takes a quarter of a second, so the worker is star
 
 ROOM: Final = 4096
 """Bytes kept free in the lock file, so that the last word can be saved on a full disk."""
-WAIT_S: Final = 0.2
+TOLD_WITHIN_S: Final = 1.0
+"""A cluster tells supervisor and worker to stop at the same time; the worker may be gone first."""
 CPU_INSTEAD: Final = "The memory of the GPU was too small: the work goes on on the CPU, which is slower."
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, stopped: Callable[[Path], bool] | None = None) -> int:
     """Run the job in `folder` to its end. Gives the exit code 0, also where the job failed.
 
-    Raises ZoowizardError where the folder is not private, FileExistsError where the job was started before.
+    On a cluster, where a SIGTERM can mean many things, `stopped` is asked when one came: whether the person cancelled
+    the job. Where not, the last word is left to the cluster. Raises ZoowizardError where the folder is not private,
+    FileExistsError where the job was started before.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
@@ -51,61 +57,92 @@ def main(folder: Path) -> int:
     require_private(folder)
     _talk_to(folder / "log.txt")
     wake = _wake_on_signals()
-    claim(folder / "supervisor", json.dumps({"pid": os.getpid(), "started": time.time(), **whereabouts()}))
+    record = {"pid": os.getpid(), "started": time.time(), "folder": folder.stat().st_ino, **whereabouts()}
+    claim(folder / "supervisor", json.dumps(record))
     lock = claim(folder / ".lock", " " * ROOM)
     (folder / ".lock").rename(folder / "lock")  # seen only when it is held: no reader finds it free before the end
 
-    place = _our_turn(folder, wake)
-    if place is None:
-        _record(folder, lock, "cancelled", "it was cancelled before it started", None, time.monotonic())
-        return 0
-    started, kills_before = time.monotonic(), memory_kills()
+    turn = Turn(folder)
     try:
+        code = _run(folder, lock, wake, turn, stopped)
+    finally:
+        turn.close()
+    os.close(lock)  # nobody has to wait for the tidying
+    _tidy(folder.parent)
+    return code
+
+
+def _tidy(parent: Path) -> None:
+    """Bound what the jobs of one model hold, now that one more has ended."""
+    from zoowizard.jobs.housekeeping import trim
+
+    with contextlib.suppress(Exception):  # how this job ended is told already, and nothing may change that
+        trim(parent)
+
+
+def _run(folder: Path, lock: int, wake: int, turn: Turn, stopped: Callable[[Path], bool] | None) -> int:
+    """Wait for the turn, let the worker work, and write down how it ended."""
+    started = time.monotonic()
+    try:
+        place = _our_turn(folder, wake, turn)
+        if place is None:
+            _record(folder, lock, "cancelled", "it was cancelled before it started", None, time.monotonic())
+            return 0
+        started = time.monotonic()
         worker = _start(folder, place, lock)
+        kills = memory_kills(worker.pid)
+        kills_before = kills()
         limit = _time_limit(folder)
-        ending = _watch(worker, wake, started, limit)
+        by_person = None if stopped is None else lambda: stopped(folder)
+        ending = _watch(worker, wake, started, limit, by_person)
         if worker.poll() == GPU_MEMORY and place.cpu is not None and not ending:
             Steps(folder / "events.jsonl").note("warning", CPU_INSTEAD)
             worker = _start(folder, place.cpu, lock)
-            ending = _watch(worker, wake, started, limit)
+            ending = _watch(worker, wake, started, limit, by_person)
     except OSError as problem:
-        _record(folder, lock, "failed", f"its process could not be started: {problem.strerror}", None, started)
+        _record(folder, lock, "failed", _why_not_started(problem), None, started)
         return 0
     code = worker.poll() or 0
     reasons = {
         "cancelled": "it was cancelled",
         "timed-out": f"it was stopped at its time limit of {_in_words(limit or 0)}",
     }
-    status, reason = _verdict(folder, code, memory_kills() > kills_before)
-    if ending and status != "passed":
+    killed = kills()
+    memory_ran_out = None if killed is None or kills_before is None else killed > kills_before
+    status, reason = _verdict(folder, code, memory_ran_out)
+    if ending == "stopped" and status != "passed":
+        (folder / "outcome.json").unlink(missing_ok=True)  # that its own children were told to stop is no failure
+        return 0
+    if ending in reasons and status != "passed":
         status, reason = ending, reasons[ending]
     _record(folder, lock, status, reason, code, started)
     return 0
 
 
-def _our_turn(folder: Path, wake: int) -> Place | None:
+def _our_turn(folder: Path, wake: int, turn: Turn) -> Place | None:
     """Wait for a place to work; None where the job was cancelled meanwhile."""
-    steps, turn, said = Steps(folder / "events.jsonl"), Turn(folder), ""
-    try:
-        while (place := turn.take()) is None:
-            if turn.reason != said:
+    steps, said = Steps(folder / "events.jsonl"), ""
+    while (place := turn.take()) is None:
+        if turn.reason != said:
+            with contextlib.suppress(OSError):  # no room; it waits all the same
                 steps.say(Waiting(turn.reason))
-                said = turn.reason
-            select.select([wake], [], [], WAIT_S)
-            if _heard(wake) & {signal.SIGTERM, signal.SIGINT}:
-                return None
-    finally:
-        turn.close()
+            said = turn.reason
+        select.select([wake], [], [], turn.look_again_s)
+        if _heard(wake) & {signal.SIGTERM, signal.SIGINT}:
+            return None
     return place
 
 
 def _start(folder: Path, place: Place, lock: int) -> Worker:
     steps = Steps(folder / "events.jsonl")
     with contextlib.suppress(OSError):  # no room; the worker will say so
-        steps.say(Admitted(place.device, whereabouts()["host"]))
-        if place.note:
-            steps.note("warning", place.note)
-    return start(folder, {**os.environ, **place.environment}, [lock, *place.descriptors])
+        host = whereabouts()["host"]
+        steps.say(Admitted(place.device, host))
+        for note in place.notes:
+            steps.note("warning", note)
+        os.write(1, f"works on {place.device} of {host}\n".encode())
+    environment = {**os.environ, **place.environment, DEVICE: place.device}
+    return start(folder, environment, [lock, *place.descriptors])
 
 
 def _talk_to(log: Path) -> None:
@@ -135,9 +172,13 @@ def _time_limit(folder: Path) -> float | None:
         return None
 
 
-def _watch(worker: Worker, wake: int, started: float, limit: float | None) -> str:
-    """Wait for the worker's end; gives why we ended it: `cancelled`, `timed-out` or nothing. Its group is gone."""
+def _watch(worker: Worker, wake: int, started: float, limit: float | None, by_person: Callable[[], bool] | None) -> str:
+    """Wait for the worker's end; gives why we ended it: `cancelled`, `timed-out` or nothing. Its group is gone.
+
+    With `by_person` there is also `stopped`: by the cluster, which tells all processes of a job to stop.
+    """
     ending, act_at = "", None if limit is None else started + limit
+    heard: set[int] = set()
     while worker.poll() is None:
         timeout = None if act_at is None else max(0.0, act_at - time.monotonic())
         told = worker.fileno()
@@ -153,8 +194,23 @@ def _watch(worker: Worker, wake: int, started: float, limit: float | None) -> st
             ending = "timed-out" if late else "cancelled"
             signal_group(worker.pid, signal.SIGTERM)
             act_at = time.monotonic() + GRACE_S
+            if not late and by_person is not None and not by_person():
+                ending = "stopped"
     signal_group(worker.pid, signal.SIGKILL)
+    if not ending and by_person is not None and worker.poll() in (STOPPED, -signal.SIGTERM, -signal.SIGKILL):
+        heard |= _heard_within(wake, TOLD_WITHIN_S)
+        if signal.SIGTERM in heard:
+            ending = "cancelled" if by_person() else "stopped"
     return ending
+
+
+def _heard_within(wake: int, seconds: float) -> set[int]:
+    """The signals that come until SIGTERM does, or so many seconds have passed."""
+    until, heard = time.monotonic() + seconds, _heard(wake)
+    while signal.SIGTERM not in heard and (left := until - time.monotonic()) > 0:
+        select.select([wake], [], [], left)
+        heard |= _heard(wake)
+    return heard
 
 
 def _heard(wake: int) -> set[int]:
@@ -164,21 +220,31 @@ def _heard(wake: int) -> set[int]:
         return set()
 
 
-def _verdict(folder: Path, code: int, memory_ran_out: bool) -> tuple[str, str]:
-    """The job's status, and in one sentence why: from the worker's last word and its exit code."""
+def _why_not_started(problem: OSError) -> str:
+    if problem.errno in NO_ROOM:
+        return "the disk is full: it could not start; free some space and try again"
+    return f"its process could not be started: {(problem.strerror or str(problem)).lower()}"
+
+
+def _verdict(folder: Path, code: int, memory_ran_out: bool | None) -> tuple[str, str]:
+    """The job's status, and in one sentence why: from the worker's last word and its exit code.
+
+    `memory_ran_out` is None where the system does not tell.
+    """
     from zoowizard.jobs.folder import OUTCOME
 
     word = _last_word(folder / OUTCOME)
+    if word is not None and word.status == "failed" and memory_ran_out and "memory" in word.reason:
+        return "out-of-memory", word.reason  # one of the worker's own children was killed
     if word is not None:
         return word.status, word.reason
     if code == NO_LAST_WORD:
         return "failed", "the disk is full, or cannot be written: free some space and try again"
+    if code == -signal.SIGKILL and memory_ran_out:
+        return "out-of-memory", "it ran out of memory, so the system killed it"
     if code == -signal.SIGKILL:
-        return "died", (
-            "it ran out of memory, so the system killed it"
-            if memory_ran_out
-            else "it was killed (SIGKILL), most often because the memory ran out"
-        )
+        guess = "most often because the memory ran out" if memory_ran_out is None else "but not for want of memory"
+        return "died", f"it was killed from outside (SIGKILL), {guess}"
     if code < 0:
         return "died", f"it crashed: {(signal.strsignal(-code) or 'signal').lower()} ({_name(-code)}); see the log"
     if code == STOPPED:
@@ -189,6 +255,8 @@ def _verdict(folder: Path, code: int, memory_ran_out: bool) -> tuple[str, str]:
 
 
 def _in_words(seconds: float) -> str:
+    if seconds == 1:
+        return "1 second"
     return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
 
 

@@ -1,6 +1,7 @@
 """A job of the kind `build`: checkpoint and answers → package, tests, parity, report."""
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -11,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zoowizard.conversion.converted import Array, Converted, Weights
+from zoowizard.conversion.converted import Array, Converted, Native, Weights
 from zoowizard.drafts.images import read_image
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.pickles import look
 from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
+from zoowizard.jobs.folder import runs_before
 from zoowizard.jobs.steps import Step, Steps
 from zoowizard.packaging import clean, compare, describe, resume
 from zoowizard.packaging.archive import sha256, write_archive
@@ -23,19 +25,19 @@ from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
 from zoowizard.packaging.curves import write_curves
 from zoowizard.packaging.report import FormatReport, Report, Tolerances, write
-from zoowizard.packaging.test import run_tests
+from zoowizard.packaging.test import run_tests, used_device
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     """Build one model. `work`: family, checkpoint, values (bare, by name), name of the file, output folder, umask.
 
-    With `resume`, the folder of an earlier build of the model, what holds of that one is not done again. Gives the
-    paths of package and report, the status, and what was measured. Raises ZoowizardError with a sentence for a person
-    where the model cannot be packaged.
+    With `resume`, the folder of an earlier build of the model, what holds of that one is not done again, nor what holds
+    of those that it went on with. Gives the paths of package and report, the status, and what was measured. Raises
+    ZoowizardError with a sentence for a person where the model cannot be packaged.
     """
     values: dict[str, Any] = dict(work["values"])
     checkpoint = Path(work["checkpoint"])
-    earlier = Path(work["resume"]) if work.get("resume") else None
+    earlier = list(runs_before(folder))  # itself too: it begins again where the memory of the GPU was too small
     clean.warm_up(folder / "bioimageio-cache")
     look(checkpoint)  # once more: it may have been changed or removed since it was identified
 
@@ -50,7 +52,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
             with steps.step(name) as step:
                 step.note = KEPT
     else:
-        tested = _tested(work, values | dict(converted.facts), image, converted, made_from, folder, steps)
+        tested = _tested(work, values | dict(converted.facts), image, converted, made_from, earlier, folder, steps)
         resume.keep_tested(folder, tested, made_from)
     with steps.step("save") as step:
         outcome = _hand_over(tested, Path(work["output"]), 0o666 & ~int(work["umask"]))
@@ -58,12 +60,10 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     return outcome
 
 
-def _tested_before(earlier: Path | None, folder: Path, made_from: resume.Origin, steps: Steps) -> list[Path]:
-    """Archive and report of the run before, where they passed and still hold; else nothing."""
-    if earlier is None:
-        return []
+def _tested_before(earlier: Sequence[Path], folder: Path, made_from: resume.Origin, steps: Steps) -> list[Path]:
+    """Archive and report of a run before, where they passed and still hold; else nothing."""
     try:
-        return resume.tested_of(earlier, folder, made_from)
+        return resume.of_first(earlier, lambda run: resume.tested_of(run, folder, made_from))
     except resume.NotKept as why:
         if why.begun:
             steps.note("info", f"The package is made and tested again: {why}.")
@@ -74,7 +74,7 @@ def _converted(
     work: Mapping[str, Any],
     image: Array,
     made_from: resume.Origin,
-    earlier: Path | None,
+    earlier: Sequence[Path],
     folder: Path,
     steps: Steps,
     step: Step,
@@ -86,11 +86,12 @@ def _converted(
     made_from = made_from.model_copy(update={"values": {name: made_from.values[name] for name in values}})
     weights_folder = folder / resume.WEIGHTS_FOLDER
     weights_folder.mkdir(exist_ok=True)
-    if earlier is not None:
-        try:
-            kept = resume.conversion_of(earlier, folder, made_from)
-            return replace(kept, native=conversion.native(checkpoint, values, kept.facts, weights_folder))
-        except resume.NotKept as why:
+    try:
+        kept = resume.of_first(earlier, lambda run: resume.conversion_of(run, folder, made_from))
+        load = functools.cache(lambda: conversion.native(checkpoint, values, kept.facts, weights_folder))
+        return replace(kept, native=Native(lambda one: load().to_input(one), lambda one: load().predict(one)))
+    except resume.NotKept as why:
+        if why.begun:
             steps.note("info", f"The network is converted again: {why}.")
     converted: Converted = conversion.convert(checkpoint, values, image, weights_folder, step)
     resume.keep_conversion(folder, converted, made_from)
@@ -104,35 +105,17 @@ def _tested(
     image: Array,
     converted: Converted,
     made_from: resume.Origin,
+    earlier: Sequence[Path],
     folder: Path,
     steps: Steps,
 ) -> list[Path]:
-    """Describe, compare, package and test; gives archive and report in `folder`. Raises ZoowizardError."""
-    with steps.step("describe"):
-        provenance = describe.Provenance(work["family"], made_from.checkpoint, _settings(values))
-        package = _Contents(folder / "contents", values, converted, provenance)
-        package.write_tensors()
-        description = package.write_description(converted.weights, {})
-        underway = compare.start(converted, image, description, folder / "comparison")
-        write_cover(image, converted.outputs[0].sample, package.folder / "cover.png")
-    with steps.step("compare") as step:
-        comparison = compare.finish(converted, underway, step)
-        notes = (*converted.notes, *comparison.left_out)
-        for sentence in notes:
-            steps.note("info", sentence)
-        step.note = compare.in_short(comparison.parity)
-    names = [one.weight_format for one in comparison.kept]
-    with steps.step("package") as step:
-        tolerances = {
-            name: describe.suggest_tolerances(drift.mismatched_per_million) for name, drift in comparison.drift.items()
-        }
-        formats = [FormatReport(name, None, (), comparison.sizes, comparison.drift[name]) for name in names]
-        package.write_card(Validation(converted.framework, comparison.parity, formats, package.curves, notes))
-        package.write_description(comparison.kept, tolerances)
-        archive = folder / f"{work['name']}.zip"
-        write_archive(package.files(comparison.kept), archive, step.progress)
-        step.note = f"{archive.stat().st_size / 1e6:.1f} MB"
-    reports, environment = run_tests(archive, names, steps)
+    """Package and test what of it is not kept; gives archive and report in `folder`. Raises ZoowizardError."""
+    comparison, archive = _packaged_before(earlier, folder, converted, made_from, steps)
+    if comparison is None or archive is None:
+        comparison, archive = _packaged(work, values, image, converted, comparison, made_from, folder, steps)
+    notes = (*converted.notes, *comparison.left_out)
+    tolerances = _tolerances(comparison)
+    reports, environment = run_tests(archive, [one.weight_format for one in comparison.kept], steps)
     reports = [replace(one, drift=comparison.drift[one.weight_format], sizes=comparison.sizes) for one in reports]
     report = Report(
         package=archive.name,
@@ -142,13 +125,81 @@ def _tested(
         tolerances=max(tolerances.values(), key=lambda one: one.mismatched_elements_per_million),
         steps=tuple(steps.finished),
         notes=notes,
-        environment={**environment, "native framework": converted.framework},
+        environment={**environment, "native framework": converted.framework, **used_device()},
     )
     as_json, as_markdown = write(report, folder)
     if report.status != "passed":
         failed = "; ".join(error for one in reports for error in one.errors)
         raise ZoowizardError(f"the package's tests failed ({as_markdown} has the details): {failed}")
     return [archive, as_json, as_markdown]
+
+
+def _packaged_before(
+    earlier: Sequence[Path], folder: Path, converted: Converted, made_from: resume.Origin, steps: Steps
+) -> tuple[compare.Comparison | None, Path | None]:
+    """Comparison and archive of the run before as far as they still hold, None for what must be done again.
+
+    Where both hold, the steps that made them are said to be kept.
+    """
+    comparison = archive = None
+    try:
+        comparison = resume.of_first(earlier, lambda run: resume.comparison_of(run, folder, converted, made_from))
+        archive = resume.of_first(earlier, lambda run: resume.packaged_of(run, folder, made_from))
+    except resume.NotKept as why:
+        if why.begun:
+            steps.note("info", f"The package is {'written' if comparison else 'compared'} again: {why}.")
+    for name in ("describe", "compare", "package") if archive is not None else ():
+        with steps.step(name) as step:
+            step.note = KEPT
+    return comparison, archive
+
+
+def _packaged(
+    work: Mapping[str, Any],
+    values: Mapping[str, Any],
+    image: Array,
+    converted: Converted,
+    before: compare.Comparison | None,
+    made_from: resume.Origin,
+    folder: Path,
+    steps: Steps,
+) -> tuple[compare.Comparison, Path]:
+    """Describe, compare and package, kept for a later run; gives the comparison, `before` where that holds, and the
+    archive. Raises ZoowizardError."""
+    with steps.step("describe"):
+        provenance = describe.Provenance(work["family"], made_from.checkpoint, _settings(values))
+        package = _Contents(folder / "contents", values, converted, provenance)
+        package.write_tensors()
+        description = package.write_description(converted.weights, {})
+        compared = before or compare.start(converted, image, description, folder / "comparison")
+        write_cover(image, converted.outputs[0].sample, package.folder / "cover.png")
+    with steps.step("compare") as step:
+        if isinstance(compared, compare.Underway):
+            comparison = compare.finish(converted, compared, step)
+            resume.keep_comparison(folder, comparison, made_from)
+            step.note = compare.in_short(comparison.parity)
+        else:
+            comparison, step.note = compared, KEPT
+        notes = (*converted.notes, *comparison.left_out)
+        for sentence in notes:
+            steps.note("info", sentence)
+    with steps.step("package") as step:
+        formats = [
+            FormatReport(one.weight_format, None, (), comparison.sizes, comparison.drift[one.weight_format])
+            for one in comparison.kept
+        ]
+        package.write_card(Validation(converted.framework, comparison.parity, formats, package.curves, notes))
+        package.write_description(comparison.kept, _tolerances(comparison))
+        archive = folder / f"{work['name']}.zip"
+        write_archive(package.files(comparison.kept), archive, step.progress)
+        resume.keep_packaged(folder, archive, made_from)
+        step.note = f"{archive.stat().st_size / 1e6:.1f} MB"
+    return comparison, archive
+
+
+def _tolerances(comparison: compare.Comparison) -> dict[str, Tolerances]:
+    """What each weight format is allowed to be apart from the test output."""
+    return {name: describe.suggest_tolerances(drift.mismatched_per_million) for name, drift in comparison.drift.items()}
 
 
 class _Contents:

@@ -10,9 +10,9 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,8 +23,13 @@ from zoowizard.conversion.converted import Array, Converted, Native, TensorDescr
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.locks import require_private
 from zoowizard.packaging.archive import sha256, why_not_plain
+from zoowizard.packaging.compare import Comparison
+from zoowizard.packaging.matching import Parity
+from zoowizard.packaging.report import Drift
 
 CONVERSION: Final = "conversion.json"
+COMPARED: Final = "compared.json"
+PACKAGED: Final = "packaged.json"
 TESTED: Final = "tested.json"
 WEIGHTS_FOLDER: Final = "weights"
 TENSORS_FOLDER: Final = "tensors"
@@ -81,13 +86,47 @@ class _Conversion(_Record):
     facts: dict[str, Any]
 
 
+class _ImageParity(_Record):
+    mean_iou: float | None
+    identical_pixels: float
+    n_true: int
+    n_pred: int
+    n_matched: int
+
+
+class _Parity(_Record):
+    images: int
+    mean_iou: float | None
+    identical_pixels: float
+    per_image: list[_ImageParity]
+
+
+class _Compared(_Record):
+    version: Literal[1] = 1
+    origin: Origin
+    conversion: str
+    parity: _Parity
+    drift: dict[str, Drift]
+    kept: list[str]
+    left_out: list[str]
+    sizes: list[tuple[int, ...]]
+
+
+class _Packaged(_Record):
+    version: Literal[1] = 1
+    origin: Origin
+    conversion: str
+    files: dict[str, str]
+
+
 class _Tested(_Record):
     version: Literal[1] = 1
     origin: Origin
     files: dict[str, str]
 
 
-Kind = TypeVar("Kind", _Conversion, _Tested)
+Kind = TypeVar("Kind", _Conversion, _Compared, _Packaged, _Tested)
+Taken = TypeVar("Taken")
 
 
 def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any]) -> Origin:
@@ -102,6 +141,17 @@ def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any
         values=json.loads(json.dumps(dict(values))),
         versions=dict(sorted(versions.items())),
     )
+
+
+def of_first(runs: Sequence[Path], take: Callable[[Path], Taken]) -> Taken:
+    """What `take` takes over from the first of these runs that has it. Raises NotKept where none has."""
+    why = NotKept("there is no run before", begun=False)
+    for run in runs:
+        try:
+            return take(run)
+        except NotKept as problem:
+            why = why if why.begun else problem
+    raise why
 
 
 def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> None:
@@ -170,6 +220,58 @@ def tested_of(earlier: Path, folder: Path, now: Origin) -> list[Path]:
     _take(record.files, earlier, folder)
     write_json(folder / TESTED, record.model_dump(mode="json"))
     return [folder / name for name in record.files]
+
+
+def keep_comparison(folder: Path, comparison: Comparison, made_from: Origin) -> None:
+    """Write down in the job's `folder` how far the package of the conversion there is from the model."""
+    record = _Compared(
+        origin=made_from,
+        conversion=sha256(folder / CONVERSION),
+        parity=_Parity.model_validate(comparison.parity),
+        drift=dict(comparison.drift),
+        kept=[one.weight_format for one in comparison.kept],
+        left_out=list(comparison.left_out),
+        sizes=list(comparison.sizes),
+    )
+    write_json(folder / COMPARED, record.model_dump(mode="json"))
+
+
+def comparison_of(earlier: Path, folder: Path, converted: Converted, now: Origin) -> Comparison:
+    """The comparison that the job in `earlier` made of the conversion that `folder` has from it.
+
+    Raises NotKept as `conversion_of` does.
+    """
+    record = _record(earlier, COMPARED, _Compared, now)
+    if record.conversion != sha256(folder / CONVERSION):
+        raise NotKept("it was made of another conversion", begun=False)
+    weights = {one.weight_format: one for one in converted.weights}
+    if not set(record.kept) <= set(weights):
+        raise NotKept(f"{COMPARED} of the run before is damaged")
+    write_json(folder / COMPARED, record.model_dump(mode="json"))
+    kept = tuple(weights[name] for name in record.kept)
+    agreement = cast(Parity, record.parity.model_dump())
+    return Comparison(agreement, record.drift, kept, tuple(record.left_out), tuple(record.sizes))
+
+
+def keep_packaged(folder: Path, archive: Path, made_from: Origin) -> None:
+    """Write down in the job's `folder` that this archive there is written, and holds the conversion there."""
+    record = _Packaged(origin=made_from, conversion=sha256(folder / CONVERSION), files={archive.name: sha256(archive)})
+    write_json(folder / PACKAGED, record.model_dump(mode="json"))
+
+
+def packaged_of(earlier: Path, folder: Path, now: Origin) -> Path:
+    """The archive that the job in `earlier` wrote, linked or copied into `folder`.
+
+    Raises NotKept as `conversion_of` does.
+    """
+    record = _record(earlier, PACKAGED, _Packaged, now)
+    if record.conversion != sha256(folder / CONVERSION):
+        raise NotKept("it was made of another conversion", begun=False)
+    if len(record.files) != 1:
+        raise NotKept(f"{PACKAGED} of the run before is damaged")
+    _take(record.files, earlier, folder)
+    write_json(folder / PACKAGED, record.model_dump(mode="json"))
+    return folder / next(iter(record.files))
 
 
 def _kept(tensor: TensorDescription, folder: Path) -> _Tensor:
@@ -244,8 +346,10 @@ def _take(files: Mapping[str, str], earlier: Path, folder: Path) -> None:
                 raise NotKept(f"{name} of the run before is damaged")
             target = folder / name
             target.parent.mkdir(exist_ok=True)
-            taken.append(target)
-            _link(earlier / name, target)
+            if earlier != folder:  # a job may go on with what it did itself
+                taken.append(target)
+                target.unlink(missing_ok=True)
+                _link(earlier / name, target)
             if sha256(target) != digest:
                 raise NotKept(f"{name} of the run before is damaged")
     except BaseException as problem:

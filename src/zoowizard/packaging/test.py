@@ -1,9 +1,9 @@
 """A job of the kind `test`: the zoo's own tests of any package, each weight format in a clean process of its own."""
 
+import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.processes import DEVICE
 from zoowizard.jobs.steps import Steps
 from zoowizard.packaging import clean
 from zoowizard.packaging.archive import DESCRIPTIONS, unpack
@@ -33,7 +34,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         _require_description(described, package.name)
         try:
             formats = clean.in_clean_process(clean.weight_formats, described).result()
-        except BrokenProcessPool as problem:
+        except clean.ProcessDied as problem:
             raise ZoowizardError(f"{package.name}: reading it ended the process; is it damaged?") from problem
         except Exception as problem:
             raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_in_short(problem)}") from problem
@@ -43,7 +44,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         formats=tuple(reports),
         steps=tuple(steps.finished),
-        environment=environment,
+        environment={**environment, **used_device()},
     )
     as_json, _ = write(report, output, 0o666 & ~int(work["umask"]))
     if report.status != "passed":
@@ -90,7 +91,7 @@ def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list
             step.progress(number / len(pending), name)
             try:
                 said = job.result()
-            except BrokenProcessPool:
+            except clean.ProcessDied:
                 reports.append(
                     FormatReport(
                         name,
@@ -106,6 +107,12 @@ def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list
             reports.append(format_report(name, said))
         step.note = ", ".join(f"{one.weight_format} {one.status}" for one in reports)
     return reports, environment
+
+
+def used_device() -> dict[str, str]:
+    """The device that this job was given, `CPU` or the name of a GPU; nothing where it was not told."""
+    device = os.environ.get(DEVICE, "")
+    return {"device": device} if device else {}
 
 
 def format_report(name: str, said: Mapping[str, Any]) -> FormatReport:
