@@ -7,24 +7,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.errors import NoWidget
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
 from zoowizard.drafts.draft import Draft, with_given
-from zoowizard.drafts.place import Place, read_place, write_place
-from zoowizard.drafts.store import DraftBusy, Workspace, editing, load, save
+from zoowizard.drafts.store import Workspace
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import from_json, obstacle
 from zoowizard.history import history
 from zoowizard.jobs.engines import engine_of
 from zoowizard.screens.children import lines_of
-from zoowizard.screens.keeper import Keeper
+from zoowizard.screens.holding import Holding, is_free, traces
 from zoowizard.screens.situation import (
     Answered,
     BuildAsked,
@@ -42,10 +42,12 @@ from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
 from zoowizard.screens.steps.upload import PackageSaved
 from zoowizard.screens.widgets.title_line import StepLine, TitleLine
-from zoowizard.workflow import brought_up_to_date, fields_of, retry, start_build, take
+from zoowizard.workflow import brought_up_to_date, expect_build, fields_of, retry, start_build, take
 
 LOOK_EVERY_S = 2.0
 """How often the wizard looks whether another terminal changed the draft or started a job."""
+LEADS_TO_A_BUILD = ("check", "describe", "test")
+"""In these steps a build is about to come: what it needs is loaded meanwhile."""
 
 
 class WizardScreen(Screen[None]):
@@ -72,9 +74,7 @@ class WizardScreen(Screen[None]):
         super().__init__()
         self.situation = Situation(workspace, here)
         self._asked = (draft_id, path, step)
-        self._place = Place()
-        self._held = contextlib.ExitStack()
-        self._keeper = Keeper(self._say_saved)
+        self._held = Holding(workspace, self._say_saved)
         self._saved = ""
         self._seen: object = None
         self._left = False
@@ -89,13 +89,23 @@ class WizardScreen(Screen[None]):
 
     async def on_mount(self) -> None:
         """Begin with what was asked for."""
+        self.screen_layout_refresh_signal.subscribe(self, self._map_at_once, immediate=True)
         self.set_interval(LOOK_EVERY_S, self._look_around)
         self._begin()
 
+    def _map_at_once(self, _: Screen[Any]) -> None:
+        """Let Textual map the screen after each layout, not when somebody first asks where something is.
+
+        Where that is between the coming of a step and its first layout, Textual 8.2 takes the step for one that was
+        there before (`Compositor.reflow`), and never tells it its size.
+        """
+        with contextlib.suppress(NoWidget):
+            self.find_widget(self)
+
     async def on_unmount(self) -> None:
         """However the app ends, what is known is saved."""
-        await self._keeper.flush()
-        self._held.close()
+        await self._held.flush()
+        self._held.let_go()
 
     @work
     async def _begin(self) -> None:
@@ -103,7 +113,7 @@ class WizardScreen(Screen[None]):
         if draft_id:
             await self._enter(draft_id)
         underway = self.situation.job is not None and not self.situation.job.over
-        await self.go(step or ("test" if underway else self._place.step))
+        await self.go(step or ("test" if underway else self._held.place.step))
         if not self._is_shown:
             return
         if path is not None:
@@ -116,34 +126,25 @@ class WizardScreen(Screen[None]):
     async def _enter(self, draft_id: str) -> None:
         """Open a draft; where another terminal holds it, for looking only."""
         workspace = self.situation.workspace
-        await self._keeper.flush()
-        self._held.close()
+        await self._held.flush()
+        self._held.let_go()
         if self._left:
             return
         try:
-            draft, reason = self._opened(draft_id)
+            draft, reason = self._held.take(draft_id)
         except ZoowizardError as problem:
             self._tell(str(problem))
             return
-        self._place = read_place(workspace, draft_id)
         self.situation = Situation(
             workspace,
             self.situation.here,
             draft=draft,
             fields=fields_of(draft.family),
-            typed=dict(self._place.typed),
+            typed=dict(self._held.place.typed),
             read_only=reason,
         )
         self._saved = "" if reason else "draft saved"
         await self._refresh_history()
-
-    def _opened(self, draft_id: str) -> tuple[Draft, str]:
-        """The draft, and why nothing can be changed in it, if so. Raises ZoowizardError where it cannot be read."""
-        workspace = self.situation.workspace
-        try:
-            return self._held.enter_context(editing(workspace, draft_id)), ""
-        except DraftBusy as problem:
-            return load(workspace, draft_id), str(problem)
 
     async def _look_at(self, path: Path) -> None:
         """Look at the checkpoint once more, in another process."""
@@ -168,7 +169,7 @@ class WizardScreen(Screen[None]):
             self._tell(reason)
             return
         before = self.situation.draft
-        await self._keeper.flush()
+        await self._held.flush()
         try:
             draft = await asyncio.to_thread(take, self.situation.workspace, recognition, before)
             if before is None or draft.id != before.id:
@@ -185,15 +186,12 @@ class WizardScreen(Screen[None]):
         """This is the draft from now on; it is saved in the background."""
         if draft != self.situation.draft or not self._saved:
             self.situation = replace(self.situation, draft=draft)
-            self._keeper.keep("draft", partial(save, self.situation.workspace, draft))
+            self._held.keep(draft)
 
     def _keep_place(self, **changes: object) -> None:
-        changed = replace(self._place, **changes)  # type: ignore[arg-type]
-        draft = self.situation.draft
-        if changed == self._place or draft is None or self.situation.read_only:
-            return
-        self._place = changed
-        self._keeper.keep("place", partial(write_place, self.situation.workspace, draft.id, changed))
+        draft = None if self.situation.read_only else self.situation.draft
+        place = replace(self._held.place, **changes)  # type: ignore[arg-type]
+        self._held.keep_place(place, draft.id if draft else "")
 
     def _say_saved(self, problem: str) -> None:
         self._saved = f"not saved: {problem}" if problem else f"draft saved {self.app.clock():%H:%M}"  # type: ignore[attr-defined]
@@ -220,10 +218,10 @@ class WizardScreen(Screen[None]):
         draft = self.situation.draft
         if draft is None:
             return
-        seen = await asyncio.to_thread(_traces, self.situation.workspace, draft.id)
+        seen = await asyncio.to_thread(traces, self.situation.workspace, draft.id)
         changed, self._seen = seen != self._seen, seen
         if self.situation.read_only:
-            if changed or await asyncio.to_thread(_is_free, self.situation.workspace, draft.id):
+            if changed or await asyncio.to_thread(is_free, self.situation.workspace, draft.id):
                 await self._enter_again(draft.id)
         elif changed:
             await self._refresh_history()
@@ -276,8 +274,16 @@ class WizardScreen(Screen[None]):
         self._show()
         step = self.query_one(f"#{identity}", Step)
         step.focus_first()
-        if isinstance(step, DescribeStep) and self._place.field:
-            step.focus_field(self._place.field)
+        if isinstance(step, DescribeStep) and self._held.place.field:
+            step.focus_field(self._held.place.field)
+        if plan.name in LEADS_TO_A_BUILD and not self.situation.read_only:
+            self._expect_build()
+
+    @work(exclusive=True, group="expect-build")
+    async def _expect_build(self) -> None:
+        draft = self.situation.draft
+        if draft is not None:
+            await asyncio.to_thread(expect_build, self.situation.workspace, draft.family)
 
     def _show(self) -> None:
         if self._is_shown:
@@ -298,7 +304,7 @@ class WizardScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is nothing after the last step."""
-        return not (action == "next" and self._place.step == STEPS[-1].name)
+        return not (action == "next" and self._held.place.step == STEPS[-1].name)
 
     async def action_next(self) -> None:
         """Go to the next step."""
@@ -312,7 +318,7 @@ class WizardScreen(Screen[None]):
     async def _walk(self, by: int) -> None:
         self._settle()
         names = [one.name for one in STEPS]
-        place = names.index(self._place.step) + by if self._step is not None else 0
+        place = names.index(self._held.place.step) + by if self._step is not None else 0
         if place < 0:
             await self.action_board()
         elif place < len(names):
@@ -321,7 +327,7 @@ class WizardScreen(Screen[None]):
     async def action_board(self) -> None:
         """Leave for the board, once everything is saved."""
         self._settle()
-        if not await self._keeper.flush():
+        if not await self._held.flush():
             self._tell(f"stay here, or the last answers are lost: {self._saved}")
             return
         await self.close()
@@ -334,8 +340,8 @@ class WizardScreen(Screen[None]):
             self._left = True
         for node in self.walk_children(with_self=True):
             self.workers.cancel_node(node)
-        saved = await self._keeper.flush()
-        self._held.close()
+        saved = await self._held.flush()
+        self._held.let_go()
         draft = self.situation.draft
         if saved or draft is None:
             return []
@@ -366,7 +372,7 @@ class WizardScreen(Screen[None]):
     @work(exclusive=True, group="choose")
     async def _on_draft_chosen(self, event: DraftChosen) -> None:
         await self._enter(event.draft_id)
-        draft, step = self.situation.draft, self._place.step
+        draft, step = self.situation.draft, self._held.place.step
         begins = step == STEPS[0].name and draft is not None and draft.checkpoint is not None
         await self.go(STEPS[1].name if begins else step)  # whoever chose a model is done with the first step
 
@@ -399,7 +405,7 @@ class WizardScreen(Screen[None]):
         draft = self.situation.draft
         if draft is None or self.situation.read_only or (self.situation.job and not self.situation.job.over):
             return
-        if not await self._keeper.flush():
+        if not await self._held.flush():
             self._tell(self._saved)
             return
         workspace = self.situation.workspace
@@ -426,25 +432,6 @@ class WizardScreen(Screen[None]):
     @work(exclusive=True, group="history")
     async def _on_history_changed(self) -> None:
         await self._refresh_history()
-
-
-def _is_free(workspace: Workspace, draft_id: str) -> bool:
-    """Whether nobody is editing the draft."""
-    try:
-        with editing(workspace, draft_id):
-            return True
-    except ZoowizardError:
-        return False
-
-
-def _traces(workspace: Workspace, draft_id: str) -> object:
-    """What changes on disk when another process works on the draft: cheap to look at every few seconds."""
-    folder = workspace.folder(draft_id)
-    traces: list[object] = []
-    for path in (folder / "draft.json", folder / "jobs", folder / "receipts"):
-        with contextlib.suppress(OSError):
-            traces.append((path.name, path.stat().st_mtime_ns))
-    return traces
 
 
 def _cancel(folder: Path) -> None:
