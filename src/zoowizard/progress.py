@@ -2,9 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
+from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.events import (
     Admitted,
     Ended,
@@ -34,6 +37,38 @@ def watch(folder: Path) -> Job:
     if job.state != "passed":
         print(wrapped(f"x {printable(job.reason or job.state)}", "  "), file=sys.stderr)
     return job
+
+
+def watch_all(folders: Sequence[Path]) -> list[Job]:
+    """Show the events of several jobs until all have ended, each line with its job's model; gives them as they are."""
+    if len(folders) == 1:
+        return [watch(folders[0])]
+    said: Queue[tuple[Path, Event | ZoowizardError | None]] = Queue()
+    models = {folder: printable(read_job(folder).model) for folder in folders}
+    for folder in folders:
+        Thread(target=_tell, args=(folder, said), daemon=True).start()
+    underway = set(folders)
+    while underway:
+        folder, event = said.get()
+        if isinstance(event, ZoowizardError):
+            raise event
+        if event is None:
+            underway.remove(folder)
+            job = read_job(folder)
+            print(f"{models[folder]}: {printable(job.reason or job.state)}", file=sys.stderr, flush=True)
+            continue
+        for line in _lines(event, live=False):
+            print(f"{models[folder]}: {line.strip()}", file=sys.stderr, flush=True)
+    return [read_job(folder) for folder in folders]
+
+
+def _tell(folder: Path, said: "Queue[tuple[Path, Event | ZoowizardError | None]]") -> None:
+    try:
+        for _, _, event in follow(folder):
+            said.put((folder, event))
+        said.put((folder, None))
+    except ZoowizardError as problem:
+        said.put((folder, problem))
 
 
 def _lines(event: Event, live: bool) -> Iterator[str]:

@@ -5,10 +5,12 @@ once. It ends when its standard input is at its end.
 
     {"rows": [{"key", "cells": [8 texts], "draft", "state", "known": [answered, of], "job", "job_state", "order"}],
      "gone": [keys], "running": [{"draft", "model", "step", "number", "of", "fraction", "seconds"}],
-     "problems": [sentences], "counts": {"running", "failed", "tested", "uploaded"}, "complete": bool}
+     "problems": [sentences], "counts": {"running", "queued", "unknown", "failed", "tested", "uploaded"},
+     "complete": bool}
 
 `rows` are those that are new or changed, `order` is to be compared; `draft` and `job` (the folder of the newest one)
-are null where there is none. `complete` is false as long as there are models that were not looked at yet.
+are null where there is none. Of a job that waits for its turn, `step` says for what, and `seconds` is null; so it is
+where a cluster does not tell. `complete` is false as long as there are models that were not looked at yet.
 """
 
 import argparse
@@ -200,7 +202,7 @@ class Watcher:
                 "key": line.key,
                 "cells": list(line.row.cells()),
                 "draft": line.draft_id,
-                "state": STATES.get(line.row.status.casefold(), "open"),
+                "state": _state(line.row.status, newest),
                 "known": [0, 0] if model is None else list(model.known),
                 "job": None if newest is None else str(newest.folder),
                 "job_state": None if newest is None else newest.state,
@@ -219,22 +221,28 @@ class Watcher:
         underway = [(name, title, job) for name, title, job in [*found, *tests] if job.state in UNDERWAY]
         return [
             _running(name or None, title, job)
-            for name, title, job in sorted(underway, key=lambda one: (one[2].id, one[0]))
+            for name, title, job in sorted(underway, key=lambda one: (one[2].state == "queued", one[2].id, one[0]))
         ]
 
 
 def _running(draft: str | None, model: str, job: Job) -> dict[str, Any]:
-    now = job.steps[-1] if job.steps else None
+    now = job.steps[-1] if job.steps and job.state == "running" else None
     fraction = None if now is None or now.fraction is None else round(now.fraction, 2)
     return {
         "draft": draft,
         "model": model,
-        "step": job.state if now is None else now.name,
+        "step": now.name if now is not None else job.reason or job.state,
         "number": len({step.name for step in job.steps}),
         "of": len(BUILD_STEPS) if job.kind == "build" else None,
         "fraction": fraction,
-        "seconds": 0 if now is None else int(now.seconds),
+        "seconds": int(now.seconds) if now is not None else None if job.reason else 0,
     }
+
+
+def _state(status: str, newest: Job | None) -> str:
+    """What the sign of a row says: one that only waits for its turn does not run."""
+    waits = newest is not None and newest.state in ("queued", "unknown")
+    return "open" if waits and status == "Testing" else STATES.get(status.casefold(), "open")
 
 
 def _jobs(reader: JobsReader, otherwise: list[Job]) -> list[Job]:
@@ -254,9 +262,15 @@ def _marks(jobs: Sequence[Job]) -> object:
 
 
 def _counts(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
-    statuses = [row["cells"][3] for row in rows]
-    words = {"running": "Testing", "failed": "Failed", "tested": "Tested", "uploaded": "Uploaded"}
-    return {name: statuses.count(word) for name, word in words.items()}
+    words = {"Testing": "running", "Failed": "failed", "Tested": "tested", "Uploaded": "uploaded"}
+    counts = dict.fromkeys(("running", "queued", "unknown", "failed", "tested", "uploaded"), 0)
+    for row in rows:
+        kind = words.get(row["cells"][3], "")
+        if kind == "running" and row["job_state"] in ("queued", "unknown"):
+            kind = row["job_state"]
+        if kind:
+            counts[kind] += 1
+    return counts
 
 
 def _stamp(path: str) -> Stamp:

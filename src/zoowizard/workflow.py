@@ -1,5 +1,6 @@
 """The way of a model, without a screen: checkpoint → draft → job. The commands and the screens both walk it here."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,11 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.pickles import printable
 from zoowizard.families.registry import family
+from zoowizard.jobs import warm
 from zoowizard.jobs.engines import engine_of
-from zoowizard.jobs.folder import Kind, create, read_spec
+from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.settings import JobSettings, read_settings
+from zoowizard.jobs.slots import priority_of
 from zoowizard.jobs.state import Job, list_jobs
 from zoowizard.upload.receipts import receipts
 
@@ -80,10 +83,17 @@ def choose_one(path: Path) -> Recognition:
     return one
 
 
+def name_of_run(path: Path) -> str:
+    """A run is named by its folder: its weights are called best.pt like everybody's."""
+    parts: Sequence[str] = path.resolve().parts
+    telling = [part for part in parts if part not in ("weights", "best.pt", "last.pt", "/")]
+    return Path(telling[-1]).stem if telling and path.is_file() else telling[-1] if telling else path.stem
+
+
 def open_draft(workspace: Workspace, recognition: Recognition) -> Draft:
     """The saved draft of a checkpoint, brought up to date with what its files tell now."""
     family_name, checkpoint = _packageable(recognition)
-    started = start_draft(workspace, family_name, checkpoint, _suggestion(recognition.path))
+    started = start_draft(workspace, family_name, checkpoint, name_of_run(recognition.path))
     _require_family(workspace, started, family_name)
     return brought_up_to_date(started, recognition)
 
@@ -151,6 +161,16 @@ def unready(draft: Draft) -> dict[str, str]:
     return {**lacking, **wrong}
 
 
+def expect_build(workspace: Workspace, family_name: str) -> None:
+    """Load what a build of this family needs while the person answers questions, so that it begins at once.
+
+    Returns at once. It is only to save time: nothing is raised, and nothing done where jobs run on a cluster.
+    """
+    with contextlib.suppress(ZoowizardError):
+        if family_name and read_settings(workspace.root).engine == "local":
+            warm.start(family_name)
+
+
 def start_build(
     workspace: Workspace,
     draft: Draft,
@@ -160,23 +180,57 @@ def start_build(
     priority: int = 0,
     resume: Path | None = None,
 ) -> Path:
-    """Save the draft, start the job that builds it, and give the job's folder.
+    """Save the draft, start the job that builds it, and give the job's folder; see `start_builds`.
 
-    The package will be saved in `output`, or else in the model's own folder of the workspace. It runs where `settings`
-    say, or else those of the workspace. `resume` is the folder of an earlier build of this model that did not pass:
-    what holds of it is not done again. Raises ZoowizardError where an
-    answer is missing or wrong, the package could not be saved there, or the disk has too little room.
+    `resume` is the folder of an earlier build of this model that did not pass: what holds of it is not done again.
     """
-    if draft.checkpoint is None:
-        raise ZoowizardError("choose the model first")
-    if wanting := unready(draft):
-        raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
+    [folder] = start_builds(workspace, [draft], output, time_limit_s, settings, priority, resume)
+    return folder
+
+
+def start_builds(
+    workspace: Workspace,
+    drafts: Sequence[Draft],
+    output: Path | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    settings: JobSettings | None = None,
+    priority: int = 0,
+    resume: Path | None = None,
+) -> list[Path]:
+    """Save the drafts, start a job for each that builds it, together, and give the jobs' folders: all or none.
+
+    The packages will be saved in `output`, several in a folder each there, or else in each model's own folder of the
+    workspace. They run where
+    `settings` say, or else those of the workspace. Raises ZoowizardError where an answer is missing or wrong, the
+    packages could not be saved there, or the disk has too little room.
+    """
+    for draft in drafts:
+        if draft.checkpoint is None:
+            raise ZoowizardError("choose the model first")
+        if wanting := unready(draft):
+            raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
     if output is not None:
         _require_writable(output)
-        _require_room(output, draft, 1)
-    _require_room(workspace.root, draft, COPIES_IN_WORKSPACE)
-    save(workspace, draft)
-    work = {
+        _require_room(output, drafts, 1)
+    _require_room(workspace.root, drafts, COPIES_IN_WORKSPACE)
+    for draft in drafts:
+        save(workspace, draft)
+    wanted = [
+        (workspace.jobs(draft.id), "build", draft.id, _build(workspace, draft, folder, resume))
+        for draft, folder in zip(drafts, _outputs(output, drafts), strict=True)
+    ]
+    return _start(workspace, wanted, time_limit_s, settings, priority)
+
+
+def _outputs(output: Path | None, drafts: Sequence[Draft]) -> list[Path | None]:
+    """Where each package goes: several get a folder each, for each comes with a report of the same name."""
+    if output is None or len(drafts) == 1:
+        return [output] * len(drafts)
+    return [output / draft.id for draft in drafts]
+
+
+def _build(workspace: Workspace, draft: Draft, output: Path | None, resume: Path | None) -> dict[str, Any]:
+    return {
         "family": draft.family,
         "checkpoint": str(draft.checkpoint),
         "values": {name: known.value for name, known in draft.values.items()},
@@ -185,26 +239,34 @@ def start_build(
         "umask": _umask(),
         "resume": None if resume is None else str(resume.absolute()),
     }
-    return _start(workspace, workspace.jobs(draft.id), "build", draft.id, work, time_limit_s, settings, priority)
 
 
 def retry(workspace: Workspace, job: Job, settings: JobSettings | None = None) -> Path:
     """Build a model again after `job` has ended, with the answers as they are now; gives the new job's folder.
 
     What that job did already and still holds is not done again. One that ran into its time limit gets twice the time.
-    Raises ZoowizardError where the job is no build, or still runs, and as `start_build` does.
+    It runs where `settings` say, or else as `settings_of_retry` gives them. Raises ZoowizardError where the job is no
+    build, or still runs, and as `start_build` does.
     """
     if job.kind != "build":
         raise WrongUse(f"{job.id}: is no build, so there is nothing to go on with; start it anew")
     if not job.over:
-        raise WrongUse(f"{job.id}: still runs; wait for its end, or cancel it first")
+        does = "waits for its turn" if job.state == "queued" else "still runs"
+        raise WrongUse(f"{job.id}: {does}; wait for its end, or cancel it first")
     draft = load(workspace, job.model)
     if job.folder.parent.resolve() != workspace.jobs(draft.id).resolve():
         raise WrongUse(f"{job.id}: is no job of the model {draft.id}")
     spec = read_spec(job.folder)
+    settings = settings or settings_of_retry(workspace, job)
     limit = (spec.time_limit_s or TIME_LIMIT_S) * (2 if job.state == "timed-out" else 1)
     output = Path(spec.work["output"])
-    return start_build(workspace, draft, output, limit, settings, spec.priority, resume=job.folder)
+    return start_build(workspace, draft, output, limit, settings, priority_of(job.folder), resume=job.folder)
+
+
+def settings_of_retry(workspace: Workspace, job: Job) -> JobSettings:
+    """Where a retry runs: as the workspace's settings say; one that ran on a cluster asks for the same there."""
+    settings, asked = read_settings(workspace.root), read_spec(job.folder).slurm
+    return settings if asked is None else settings.model_copy(update={"slurm": asked})
 
 
 def start_test(
@@ -224,8 +286,9 @@ def start_test(
         "output": None if output is None else str(output.absolute()),
         "umask": _umask(),
     }
-    jobs = workspace.root / "jobs"
-    return _start(workspace, jobs, "test", package.stem, work, time_limit_s, settings, priority)
+    wanted = (workspace.root / "jobs", "test", package.stem, work)
+    [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
+    return folder
 
 
 def all_jobs(workspace: Workspace) -> list[Job]:
@@ -286,15 +349,16 @@ def _require_writable(folder: Path) -> None:
         raise ZoowizardError(f"{there}: you may not save anything in this folder; choose another with --output")
 
 
-def _require_room(folder: Path, draft: Draft, copies: int) -> None:
+def _require_room(folder: Path, drafts: Sequence[Draft], copies: int) -> None:
     """Refuse to begin where not even so many copies of the weights have room. Raises ZoowizardError."""
-    parameters = draft.get("parameters")
-    needed = copies * 4 * parameters if isinstance(parameters, int) else 0
+    parameters = [draft.get("parameters") for draft in drafts]
+    needed = copies * 4 * sum(number for number in parameters if isinstance(number, int))
     free = shutil.disk_usage(_nearest(folder)).free
     if free < needed:
+        need = f"{'this build needs' if len(drafts) == 1 else f'these {len(drafts)} builds need'} {needed / 1e6:.0f} MB"
         raise ZoowizardError(
-            f"the disk is full: {folder} has room for {free / 1e6:.0f} MB, and this build needs {needed / 1e6:.0f} MB "
-            "there or more; free some space, or choose another disk"
+            f"the disk is full: {folder} has room for {free / 1e6:.0f} MB, and {need} there or more; free some space, "
+            "or choose another disk"
         )
 
 
@@ -305,19 +369,24 @@ def _nearest(folder: Path) -> Path:
 
 def _start(
     workspace: Workspace,
-    parent: Path,
-    kind: Kind,
-    model: str,
-    work: Mapping[str, Any],
+    wanted: Sequence[tuple[Path, str, str, Mapping[str, Any]]],
     time_limit_s: float,
     settings: JobSettings | None,
     priority: int,
-) -> Path:
+) -> list[Path]:
+    """Make and start jobs: for each where its folder goes, its kind, its model, its work."""
     asked = settings or read_settings(workspace.root)
     slurm = asked.slurm if asked.engine == "slurm" else None
-    folder = create(parent, kind, model, work, time_limit_s, slurm, priority)
-    engine_of(folder).start([folder])
-    return folder
+    folders: list[Path] = []
+    try:
+        for parent, kind, model, work in wanted:
+            folders.append(create(parent, kind, model, work, time_limit_s, slurm, priority))
+    except ZoowizardError:
+        for folder in folders:  # nobody knows them yet
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    engine_of(folders[0]).start(folders)
+    return folders
 
 
 def _umask() -> int:
@@ -331,10 +400,3 @@ def _known(recognition: Recognition) -> dict[str, Value]:
     if recognition.family is None:
         return dict(recognition.values)
     return {**defaults(fields_of(recognition.family)), **recognition.values}
-
-
-def _suggestion(path: Path) -> str:
-    """A run is named by its folder: its weights are called best.pt like everybody's."""
-    parts: Sequence[str] = path.resolve().parts
-    telling = [part for part in parts if part not in ("weights", "best.pt", "last.pt", "/")]
-    return Path(telling[-1]).stem if telling and path.is_file() else telling[-1] if telling else path.stem

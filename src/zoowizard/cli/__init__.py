@@ -14,10 +14,13 @@ from pathlib import Path
 
 from zoowizard import __version__
 from zoowizard.cli.board import board
+from zoowizard.cli.build import build
+from zoowizard.cli.doctor import doctor
 from zoowizard.cli.jobs import jobs
-from zoowizard.cli.models import answers, build, demo, identify, test
+from zoowizard.cli.models import answers, demo, identify, test
 from zoowizard.cli.output import AnswersMissing, print_json, printable_lines
 from zoowizard.cli.screen import new, open_board, serve
+from zoowizard.cli.settings import add_engine_flags, settings
 from zoowizard.errors import ExitCode, ZoowizardError
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong use, 3 answers missing, 4 refused as unsafe"
@@ -118,10 +121,19 @@ def _add_models(add: Adder) -> None:
     asked.add_argument("path", type=Path, metavar="PATH")
     asked.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
 
-    built = add("build", build, "convert, package and test a model")
-    built.add_argument("path", type=Path, metavar="PATH")
-    built.add_argument("--answers", type=Path, metavar="FILE", help="the answers file, see `zoowizard answers`")
-    built.add_argument("--output", type=Path, metavar="DIR", help="where package and report go")
+    built = add("build", build, "convert, package and test a model, or several together")
+    built.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    built.add_argument(
+        "--answers",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="the answers file, see `zoowizard answers`; of several models give one for each in their order, or a "
+        "folder that holds RUN.yaml for each",
+    )
+    built.add_argument(
+        "--output", type=Path, metavar="DIR", help="where package and report go; a folder each where they are several"
+    )
     _job_flags(built)
 
     tested = add("test", test, "run the zoo's own tests on any package")
@@ -137,10 +149,31 @@ def _add_records(add: Adder) -> None:
     table.add_argument("--markdown", action="store_true", help="as a Markdown table")
     _json_flag(table)
 
-    listed = add("jobs", jobs, "list jobs, or follow, cancel, retry or show the log of one")
-    listed.add_argument("action", nargs="?", choices=("list", "follow", "cancel", "retry", "log"), default="list")
+    _json_flag(add("doctor", doctor, "look whether this computer is fit for the work, and say how to mend what is not"))
+
+    listed = add("jobs", jobs, "list jobs and clean up behind them, or follow, cancel, retry or show the log of one")
+    actions = ("list", "follow", "cancel", "retry", "log", "priority", "clean")
+    listed.add_argument("action", nargs="?", choices=actions, default="list")
     listed.add_argument("id", nargs="?", metavar="ID", help="the job's id, or its beginning or end")
+    listed.add_argument("number", nargs="?", type=_priority, metavar="N", help="for `jobs priority`: higher goes first")
     _json_flag(listed)
+    cleaned = listed.add_argument_group("only for `jobs clean`")
+    cleaned.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    cleaned.add_argument(
+        "--keep",
+        type=_days,
+        metavar="DAYS",
+        default=30.0,
+        help="log and report of what ended in this time stay (default: %(default)g)",
+    )
+    cleaned.add_argument("--all", action="store_true", help="remove every job that has ended and nothing needs")
+    retried = listed.add_argument_group("only for `jobs retry`; where it runs is else as `zoowizard settings` say")
+    add_engine_flags(retried)
+
+    kept = add("settings", settings, "print where jobs run and with what, or change that for this workspace")
+    kept.add_argument("name", nargs="?", metavar="NAME", help="the setting")
+    kept.add_argument("value", nargs="?", metavar="VALUE", help="its new value; `default` takes it back")
+    _json_flag(kept)
 
 
 def _plain_flag(command: argparse.ArgumentParser) -> None:
@@ -153,7 +186,15 @@ def _json_flag(command: argparse.ArgumentParser) -> None:
 
 def _job_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--time-limit", type=_minutes, metavar="MINUTES", default=240.0, help="default: %(default)g")
+    command.add_argument(
+        "--priority",
+        type=_priority,
+        metavar="N",
+        default=0,
+        help="of your jobs that wait, the one with the higher number goes first, from -1000 to 1000",
+    )
     _json_flag(command)
+    add_engine_flags(command.add_argument_group("where it runs (default: as `zoowizard settings` say)"))
 
 
 def _minutes(text: str) -> float:
@@ -164,6 +205,26 @@ def _minutes(text: str) -> float:
     if not 0 < minutes < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0; write for example 30")
     return minutes
+
+
+def _priority(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 1001
+    if not -1000 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no priority; write a whole number from -1000 to 1000")
+    return number
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of days; write for example 30, or 0 for none")
+    return days
 
 
 def _port(text: str) -> int:

@@ -1,11 +1,13 @@
 """The command `jobs`."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoowizard.cli.models import finish
+from zoowizard.cli.build import finish
 from zoowizard.cli.output import print_json, workspace_of
+from zoowizard.cli.settings import settings_of
 from zoowizard.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
@@ -14,14 +16,18 @@ if TYPE_CHECKING:
 
 
 def jobs(given: argparse.Namespace) -> int:
-    """List jobs, or follow, cancel, retry or show the log of one."""
+    """List jobs, remove what nobody needs of them, or follow, cancel, retry or show the log of one."""
     from zoowizard.workflow import all_jobs
 
     workspace = workspace_of(given)
+    if given.action == "clean":
+        return _clean(workspace, given)
     found = all_jobs(workspace)
     if given.action == "list":
-        return _list(found, given.json)
+        return _list(workspace, found, given.json)
     job = _one_job(found, given.id)
+    if given.number is not None and given.action != "priority":
+        raise WrongUse(f"jobs {given.action}: takes no number ({given.number}); that is for `zoowizard jobs priority`")
     match given.action:
         case "log":
             return _log(job, given.json)
@@ -29,10 +35,13 @@ def jobs(given: argparse.Namespace) -> int:
             return _cancel(job, given.json)
         case "retry":
             return _retry(workspace, job, given)
+        case "priority":
+            return _priority(job, given)
     return _follow(job, given.json)
 
 
-def _list(found: Sequence["Job"], as_json: bool) -> int:
+def _list(workspace: "Workspace", found: Sequence["Job"], as_json: bool) -> int:
+    from zoowizard.jobs.housekeeping import disk_use, job_parents, use_in_words
     from zoowizard.terminal import printable
 
     if as_json:
@@ -40,10 +49,48 @@ def _list(found: Sequence["Job"], as_json: bool) -> int:
     for job in found if not as_json else ():
         line = f"{job.id}  {job.state:<10} {job.kind:<6} {job.model}  {job.reason}"
         print(printable(line).rstrip())
+    if found and not as_json:
+        print(use_in_words(disk_use(job_parents(workspace.root))), file=sys.stderr)
     return ExitCode.DONE
 
 
+def _clean(workspace: "Workspace", given: argparse.Namespace) -> int:
+    """Remove what nobody needs of the jobs that have ended, or only say what that is."""
+    from zoowizard.jobs.housekeeping import clean, disk_use, job_parents, readable
+    from zoowizard.terminal import printable
+
+    if given.id is not None:
+        raise WrongUse(f"jobs clean: takes no job ({given.id}); it removes what no job needs any more")
+    use = disk_use(job_parents(workspace.root), given.keep, given.all)
+    freed, problems = (0, []) if given.dry_run else clean(use, given.keep, given.all)
+    answer = {
+        "jobs": use.jobs,
+        "bytes": use.held,
+        "freeable": use.freeable,
+        "freed": freed,
+        "removals": [
+            {"job": str(one.folder), "whole": one.whole, "parts": [part.name for part in one.parts]}
+            for one in use.removals
+        ],
+        "problems": [*use.problems, *problems],
+    }
+    if given.json:
+        print_json(answer)
+    else:
+        for one in use.removals:
+            what = "" if one.whole else f"  only {', '.join(part.name for part in one.parts)}"
+            print(printable(f"{one.folder.name}  {one.folder.parent.parent.name}{what}"))
+        would = "would free" if given.dry_run else "freed"
+        print(f"{would} {readable(use.freeable if given.dry_run else freed)} of {readable(use.held)}")
+    for problem in [*use.problems, *problems]:
+        print(f"! {printable(problem)}", file=sys.stderr)
+    return ExitCode.FAILED if problems else ExitCode.DONE
+
+
 def _log(job: "Job", as_json: bool) -> int:
+    from zoowizard.jobs.locks import require_private
+
+    require_private(job.folder)
     log = job.folder / "log.txt"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     if as_json:
@@ -67,13 +114,33 @@ def _cancel(job: "Job", as_json: bool) -> int:
     return ExitCode.DONE
 
 
+def _priority(job: "Job", given: argparse.Namespace) -> int:
+    """Let a job that waits go before others of the same person."""
+    from zoowizard.jobs.folder import read_spec
+    from zoowizard.jobs.slots import change_priority
+
+    if given.number is None:
+        raise WrongUse("jobs priority: give the job and a number: `zoowizard jobs priority ID 10`; higher goes first")
+    if read_spec(job.folder).slurm is not None:
+        raise WrongUse(f"{job.id}: waits on a cluster, which orders its jobs itself (`scontrol top` or `nice`)")
+    if job.state not in ("starting", "queued"):
+        raise WrongUse(f"{job.id}: does not wait, it is {job.state}; a priority is for jobs that wait for their turn")
+    change_priority(job.folder, given.number)
+    if given.json:
+        print_json({**_job_json(job), "priority": given.number})
+    else:
+        print(f"{job.id}  priority {given.number}")
+    return ExitCode.DONE
+
+
 def _retry(workspace: "Workspace", job: "Job", given: argparse.Namespace) -> int:
     from zoowizard.drafts.store import editing
-    from zoowizard.workflow import retry
+    from zoowizard.workflow import retry, settings_of_retry
 
+    settings = settings_of(given, workspace.root, settings_of_retry(workspace, job))
     with editing(workspace, job.model):
-        folder = retry(workspace, job)
-    return finish(folder, given)
+        folder = retry(workspace, job, settings)
+    return finish([folder], given)
 
 
 def _follow(job: "Job", as_json: bool) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from zoowizard.cli.models import build
+from zoowizard.cli.build import build
 from zoowizard.cli.output import QuestionsEnded, printable_lines, workspace_of
 from zoowizard.errors import ExitCode, WrongUse
 
@@ -56,10 +56,10 @@ def _ask_in_lines(given: argparse.Namespace, path: Path | None) -> int:
     from zoowizard.prompts import PromptsEnded, choose_model
 
     try:
-        given.path = path or choose_model(Path.cwd())
+        given.paths = [path or choose_model(Path.cwd())]
     except PromptsEnded:
         raise QuestionsEnded("no model was chosen") from None
-    given.answers, given.output, given.time_limit, given.json = None, None, 240.0, False
+    given.answers, given.output, given.time_limit, given.priority, given.json = None, None, 240.0, 0, False
     return build(given)
 
 

@@ -28,18 +28,23 @@ class Workspace:
         return self.folder(draft_id) / "packages"
 
 
-def open_workspace(path: Path | None = None) -> Workspace:
-    """The workspace at `path`, else at `ZOOWIZARD_WORKSPACE`, else in the person's own data folder; made if need be.
-
-    Raises WrongUse where it cannot be made or read.
-    """
+def place_of_workspace(path: Path | None = None) -> Path:
+    """`path`, else `ZOOWIZARD_WORKSPACE`, else a place in the person's own data folder; no disk is touched."""
     if path is None and os.environ.get("ZOOWIZARD_WORKSPACE"):
         path = Path(os.environ["ZOOWIZARD_WORKSPACE"])
     if path is None:
         import platformdirs
 
         path = Path(platformdirs.user_data_dir("zoowizard", appauthor=False))
-    root = path.expanduser().absolute()
+    return path.expanduser().absolute()
+
+
+def open_workspace(path: Path | None = None) -> Workspace:
+    """The workspace at `path`, or where `place_of_workspace` says; made if need be.
+
+    Raises WrongUse where it cannot be made or read.
+    """
+    root = place_of_workspace(path)
     try:
         (root / "models").mkdir(parents=True, exist_ok=True)
         next((root / "models").iterdir(), None)

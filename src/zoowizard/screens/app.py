@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import AppBlur, Resize
+from textual.events import AppBlur, Event, Key, Resize
 from textual.screen import Screen
 
 from zoowizard.screens.board import (
@@ -37,6 +39,9 @@ Result = TypeVar("Result")
 
 ENDS_WITHIN_S = 5.0
 """So long the app may take to save and leave when its terminal is gone."""
+SERVER_LOOKED_FOR_EVERY_S = 1.0
+TAKEN_IN_WITHIN_S = 5.0
+"""So long a key waits at the most for those before it, should the input that they went to be taken away meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,24 @@ class ZoowizardApp(App[None]):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # in a thread there are none
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked_to_end)
             signal.signal(signal.SIGHUP, partial(self._hung_up, asyncio.get_running_loop()))
+        if self.is_web:
+            self.set_interval(SERVER_LOOKED_FOR_EVERY_S, self._look_for_server)
         if self._opening.wizard:
             self.open_wizard(path=self._opening.path)
         else:
             self.call_after_refresh(self._prepare)
+
+    async def on_event(self, event: Event) -> None:
+        """A key that works everywhere, as ctrl+q does, must not overtake letters that are on their way to an input.
+
+        They come all at once where the app, or the line to its terminal, was busy for a moment.
+        """
+        if isinstance(event, Key) and not event.is_forwarded and self.focused is not None:
+            taken_in = asyncio.Event()
+            if self.focused.call_later(taken_in.set):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(taken_in.wait(), TAKEN_IN_WITHIN_S)
+        await super().on_event(event)
 
     def on_app_blur(self, event: AppBlur) -> None:
         """A page in a browser shows its keys also where nobody has clicked on it yet, as on a projector."""
@@ -193,6 +212,23 @@ class ZoowizardApp(App[None]):
             self.notify(str(problem), severity="warning", markup=False)
             return None
 
+    @work(exclusive=True, group="disk")
+    async def tell_disk_use(self, clean: bool = False) -> None:
+        """Say what the jobs hold, and what of it can go; or remove that."""
+        from zoowizard.errors import ZoowizardError
+        from zoowizard.jobs.housekeeping import readable
+        from zoowizard.screens.children import answer_of
+
+        arguments = ("jobs", "clean", "--json", "--workspace", str(self.workspace.root))
+        try:
+            told = json.loads(await answer_of("zoowizard", *arguments, *(() if clean else ("--dry-run",))))
+        except ZoowizardError as problem:
+            self.notify(str(problem), severity="warning", markup=False)
+            return
+        held, freeable, freed = (readable(told[name]) for name in ("bytes", "freeable", "freed"))
+        what = f"{freed} of {held} were freed" if clean else f"Jobs in all: {told['jobs']}, {held}; {freeable} can go"
+        self.notify(what, markup=False)
+
     # What holds everywhere
 
     def action_keys(self) -> None:
@@ -214,6 +250,8 @@ class ZoowizardApp(App[None]):
         yield SystemCommand("Keys", "List the keys that work here", self.action_keys)
         if isinstance(screen, BoardScreen):
             yield SystemCommand("New model", "Package a model", self.open_wizard)
+            yield SystemCommand("Disk use", "What jobs hold, and what can go", lambda: self.tell_disk_use())
+            yield SystemCommand("Clean up", "Remove what no job needs any more", lambda: self.tell_disk_use(True))
         else:
             yield from self._wizard_commands()
         yield SystemCommand("Quit", "Jobs go on; everything is saved", self.action_quit)
@@ -278,8 +316,15 @@ class ZoowizardApp(App[None]):
         with contextlib.suppress(ZoowizardError):
             write_settings(self.workspace_root, Settings(self.theme))
 
+    def _look_for_server(self) -> None:
+        """A server that is killed says nothing; Textual stops to read then, and the app would wait for ever."""
+        input_pipe = select.poll()
+        input_pipe.register(0, 0)  # tells of the end only, what is there to be read is left alone
+        if input_pipe.poll(0):
+            self._asked_to_end()
+
     def _asked_to_end(self) -> None:
-        """By SIGTERM."""
+        """By SIGTERM, or by the death of the server of a page."""
         _end_in_any_case()
         self._leave()
 

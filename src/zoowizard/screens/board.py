@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -18,7 +18,7 @@ from textual.widgets import Footer, Input, Static
 
 from zoowizard.board.columns import COLUMNS
 from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.states import UNDERWAY
+from zoowizard.jobs.states import UNDERWAY, Ending
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.widgets.board_lines import BoardLineText, BoardTitle, counted, in_words
 from zoowizard.screens.widgets.board_rows import (
@@ -37,7 +37,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 SHORT_BELOW = 16
 LOST_BY_WRAPPING = 12
 """So many cells a line that ends with its last whole word may leave empty."""
-ENDED_BADLY = ("failed", "cancelled", "timed-out", "died")
+ENDED_BADLY = tuple(state for state in get_args(Ending) if state != "passed")
 
 
 @dataclass

@@ -72,9 +72,9 @@ def in_words(job: Job) -> Content:
     glyph, style = signs.get(job.state, (GLYPHS.open, "dim") if not job.over else (GLYPHS.failed, "$text-error"))
     title = f"   {printable(job.model)[:60]}   {job.kind} {job.id}"
     lines = [Content.assemble((f"{glyph} {job.state}", f"bold {style}"), title)]
-    if job.over and job.reason:
+    if job.reason:
         lines.append(Content(printable(" ".join(job.reason.split()))[:400]))
-    elif not job.over and job.steps:
+    if not job.over and job.steps:
         step = job.steps[-1]
         lines.append(Content(f"{words_of(step.name)}  {clock(step.seconds)}"))
     if advice := what_to_do(job):

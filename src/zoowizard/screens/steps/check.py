@@ -109,8 +109,9 @@ class CheckStep(Step):
         self.query_one(PathInput if wanted else "#check-found").focus()
 
     def unsaid(self) -> list[Answered | Typed]:
-        """A path that is still being looked at."""
-        return [Typed(FIELD, self.query_one(PathInput).value)] if self._pending else []
+        """A path that is still being looked at, also where its last letter was not noticed yet."""
+        text = self.query_one(PathInput).value
+        return [Typed(FIELD, text)] if self._pending or text != self._looked_at[0] else []
 
     def _short(self, answer: str, here: Path) -> str:
         """The path as it would be typed, where that leads to the same file."""
@@ -247,7 +248,7 @@ class CheckStep(Step):
         assert self._situation is not None
         path = typed_path(text, self._situation.here)
         if path is None:
-            self._looked_at = ("", None)
+            self._looked_at = (text, None)
             self._say_image("", HELP)
             self.query_one("#check-image", PictureView).show(None, "test image: none yet")
             if self._pending:

@@ -22,7 +22,7 @@ class Step(Widget):
     @property
     def can_draw(self) -> bool:
         """Whether its parts are there: not before it is mounted, nor while the app ends."""
-        return self.is_mounted and self.is_attached
+        return self.is_mounted and self.is_attached and self.app.is_running
 
     def advance(self) -> bool:
         """Asked before the next step is shown: whether to go on, or whether something was done here instead."""

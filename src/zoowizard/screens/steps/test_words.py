@@ -80,6 +80,9 @@ def headline(state: State, situation: Situation, job: Job | None, width: int) ->
     """The state in a line."""
     total = "" if job is None else clock(_seconds(job))
     match state:
+        case State.RUNNING if job is not None and job.state in ("queued", "unknown"):
+            head = f"{GLYPHS.open} {job.state.capitalize()}   {_one_line(job.reason)}"
+            return Content.styled(cut(head.rstrip(), width), "bold")
         case State.RUNNING if job is not None:
             number = len(job.steps)
             where = "starting" if not number else f"step {number} of {max(number, len(BUILD_STEPS))}"

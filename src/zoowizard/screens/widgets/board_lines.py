@@ -83,7 +83,7 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def in_words(running: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A piece for each job: `nuclei-unet: compare 3/6  0:21`."""
+    """A piece for each job: `nuclei-unet: compare 3/6  0:21`, or why it waits."""
     return [_in_words(job) for job in running]
 
 
@@ -91,5 +91,7 @@ def _in_words(job: Mapping[str, Any]) -> str:
     name = one_line(job["model"])
     name = fitted(name, LONGEST_NAME).rstrip() if cell_len(name) > LONGEST_NAME else name
     place = f" {job['number']}/{job['of']}" if job["of"] and job["number"] else ""
+    if job["seconds"] is None:
+        return f"{name}: {one_line(job['step'])}"
     minutes, seconds = divmod(job["seconds"], 60)
     return f"{name}: {one_line(job['step'])}{place}  {minutes}:{seconds:02d}"
