@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from screens_text import screen_text
 from textual import on
 from textual.app import App
 from textual.message import Message
@@ -46,15 +47,26 @@ class BoardApp(App[None]):
         return "" if row is None else row.name
 
 
-async def until(pilot: "Pilot[Any]", condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something is so; fails where it never is."""
+async def until(pilot: "Pilot[Any]", condition: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait until something is so; fails with the screen where it never is."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came true"
+        assert time.monotonic() < deadline, f"it never came true; the screen is\n{screen_text(pilot.app)}"
         await pilot.pause(0.02)
     await pilot.pause()
 
 
+async def sees(pilot: "Pilot[Any]", *words: str, gone: str = "") -> str:
+    """Wait until all the words stand on the screen, and `gone` does not; gives the screen."""
+
+    def seen() -> bool:
+        shown = screen_text(pilot.app)
+        return all(one in shown for one in words) and not (gone and gone in shown)
+
+    await until(pilot, seen)
+    return screen_text(pilot.app)
+
+
 async def filled(pilot: "Pilot[Any]", app: BoardApp) -> None:
     """Wait until the board shows all that its watcher has to tell."""
-    await until(pilot, lambda: app.board.complete)
+    await until(pilot, lambda: app.board.complete and "looking at the workspace" not in screen_text(app))

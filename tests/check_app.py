@@ -1,6 +1,7 @@
 """The steps Model and Check by themselves, in the frame that the wizard gives them."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from zoowizard.screens.situation import Answered, DraftChosen, ModelChosen, Situ
 from zoowizard.screens.steps.step import Step
 
 STYLES = Path(str(zoowizard.screens.__file__)).parent
-PATIENCE_S = 10.0
+PATIENCE_S = 120.0
 
 
 class ChoiceApp(App[None]):
@@ -64,6 +65,14 @@ async def until_shown(pilot: Pilot[None], *words: str, gone: str = "") -> str:
             return shown
         assert time.monotonic() < deadline, f"{words} did not come up, or {gone!r} stayed:\n{shown}"
         await pilot.pause(0.05)
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Wait until something is so; fails with the screen where it never is."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"it never came true:\n{screen_text(pilot.app)}"  # type: ignore[arg-type]
+        await pilot.pause(0.02)
 
 
 async def until_said(pilot: Pilot[None], count: int = 1) -> list[Message]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+"""The GPUs that may be used, as this computer says it: to be read before the tests are kept from them."""
+
 
 @dataclass(frozen=True)
 class Ran:

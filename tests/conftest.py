@@ -1,16 +1,54 @@
+import atexit
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cluster import Cluster, a_cluster
 from commands import Demo, run_zoowizard
 
 from zoowizard.assets import asset
+from zoowizard.jobs.slurm_says import listed
 
 # Threads that wait for each other by spinning are slow where other tests and their child processes work beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A process that loads beside a test would slow it, and outlive it.
+os.environ["ZOOWIZARD_WARM"] = "0"
+# Jobs of tests wait neither for each other nor for those of people, but where a test is about that.
+SLOTS = tempfile.mkdtemp(prefix="zoowizard-slots-")
+atexit.register(shutil.rmtree, SLOTS, ignore_errors=True)
+os.environ.update(ZOOWIZARD_SLOTS=SLOTS, ZOOWIZARD_AT_ONCE="64")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that wants a GPU asks for `commands.GPUS`
+
+
+@pytest.fixture(scope="session")
+def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with a_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A real SLURM cluster of one node, which is up."""
+    monkeypatch.setenv("SLURM_CONF", started_cluster.configuration)
+    started_cluster.up()
+    listed(fresh=True)  # what a test before heard is not told in this one
+    return started_cluster
+
+
+@pytest.fixture
+def closed(cluster: Cluster) -> Iterator[Callable[[], None]]:
+    """The cluster lets no job begin; what is given lets them begin."""
+    cluster.says("scontrol", "update", "partitionname=gpu", "State=DOWN")
+
+    def open_again() -> None:
+        cluster.says("scontrol", "update", "partitionname=gpu", "State=UP")
+
+    yield open_again
+    open_again()
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,20 @@ from pathlib import Path
 from screens_text import screen_text
 from textual.events import Key
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
-PATIENCE_S = 30.0
-RESTS_S = 0.4
+from zoowizard.screens.widgets.field_row import FieldRow
+
+PATIENCE_S = 120.0
+"""So long a person waits for what normally takes a second: computers on which tests run may be busy."""
+RESTS_S, STILL_S = 0.4, 15.0
 NAMES = {"\n": "enter", " ": "space"}
+INPUTS = (Input, TextArea)
+
+
+def rests_s(is_expected: bool) -> float:
+    """So long a screen must not change before it counts as complete: other processes may still find something out."""
+    return RESTS_S if is_expected else STILL_S
 
 
 class Person:
@@ -33,9 +43,14 @@ class Person:
 
     async def write(self, text: str) -> None:
         """Type quickly, as a terminal hands it over: without a look at the screen after each letter."""
+        await self.until(lambda: isinstance(self._pilot.app.focused, (*INPUTS, FieldRow)))
         for letter in text:
             self._pilot.app.post_message(Key(NAMES.get(letter, letter), letter))
         await self._pilot.pause()
+
+    async def at_input(self) -> None:
+        """Wait until the cursor stands where text can be changed."""
+        await self.until(lambda: isinstance(self._pilot.app.focused, INPUTS))
 
     async def until(self, condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
         """Wait until something is so; fails with the screen where it never is."""
@@ -54,11 +69,11 @@ class Person:
             raise AssertionError(f"{words} did not come up, or {gone!r} stayed; {problem}") from None
         return self.screen
 
-    async def at_rest(self) -> str:
-        """The screen when it has not changed for a while."""
+    async def at_rest(self, is_expected: Callable[[], bool]) -> str:
+        """The screen when it has not changed for a while; for a long while, where it is not yet what is expected."""
         before, since = "", time.monotonic()
         deadline = since + PATIENCE_S
-        while before != (now := self.screen) or time.monotonic() - since < RESTS_S:
+        while before != (now := self.screen) or time.monotonic() - since < rests_s(is_expected()):
             assert time.monotonic() < deadline, f"it never comes to rest; the screen is\n{now}"
             if now != before:
                 before, since = now, time.monotonic()

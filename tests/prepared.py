@@ -1,5 +1,7 @@
 """A draft that is ready for what a test is about, terminals over its workspace, and what runs behind them."""
 
+import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from terminal import Terminal
+from terminal import PATIENCE_S, Terminal
 
 from zoowizard.drafts.draft import with_given
 from zoowizard.drafts.place import Place, write_place
@@ -15,7 +17,7 @@ from zoowizard.drafts.store import DraftBusy, Workspace, editing, load, save
 from zoowizard.jobs.state import Job, list_jobs
 
 PYTHON = [sys.executable, "-m", "zoowizard"]
-BUILT_WITHIN_S = 240.0
+BUILT_WITHIN_S = 600.0
 
 Open = Callable[..., Terminal]
 
@@ -57,10 +59,17 @@ class Prepared:
 def children(terminal: Terminal) -> list[psutil.Process]:
     """The processes that look things up for the screens; a job is none of them."""
     found = psutil.Process(terminal.pid).children(recursive=True)
-    return [one for one in found if {"zoowizard.watch", "zoowizard.families.nearby"} & set(one.cmdline())]
+    return [one for one in found if {"zoowizard.watch", "zoowizard.families.nearby"} & words_of(one)]
 
 
-def all_end(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
+def words_of(process: psutil.Process) -> set[str]:
+    """The words of its command; none where it has ended meanwhile."""
+    with contextlib.suppress(psutil.Error):
+        return set(process.cmdline())
+    return set()
+
+
+def all_end(processes: list[psutil.Process], seconds: float = PATIENCE_S) -> bool:
     def lives(one: psutil.Process) -> bool:
         try:
             return one.status() != psutil.STATUS_ZOMBIE
@@ -73,11 +82,21 @@ def all_end(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
     return not any(lives(one) for one in processes)
 
 
-def zombies(terminal: Terminal) -> list[psutil.Process]:
-    return [one for one in psutil.Process(terminal.pid).children() if one.status() == psutil.STATUS_ZOMBIE]
+def has_zombies(terminal: Terminal) -> bool:
+    """Whether processes that have ended are not waited for."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(one.status() == psutil.STATUS_ZOMBIE for one in psutil.Process(terminal.pid).children())
+    return True
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+def cursor_is_at(terminal: Terminal, label: str) -> None:
+    """Wait until what is typed goes to the question with this label."""
+    terminal.wait_until(
+        lambda shown: re.search(rf"^ *> +{label}", shown, re.MULTILINE), f"the cursor never came to {label}"
+    )
+
+
+def wait_until(holds: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

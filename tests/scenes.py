@@ -119,6 +119,7 @@ async def build_passed(person: Person) -> None:
 async def upload(person: Person) -> None:
     await opened(person)
     await person.sees("In the package: 10 files")
+    await person.at_input()
     await person.press(*["backspace"] * len("models"))
     await person.write("to-share")
     await person.sees("the folder will be made")

@@ -41,6 +41,8 @@ class Terminal:
         if self.pid == 0:
             try:
                 os.chdir(cwd)
+                for number in (signal.SIGINT, signal.SIGHUP):  # which a process in the background ignores
+                    signal.signal(number, signal.SIG_DFL)
                 environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **variables}
                 _resize(0, columns, rows)
                 os.execvpe(str(command[0]), [str(one) for one in command], environment)

@@ -19,8 +19,10 @@ from commands import Ran, run_zoowizard
 
 DONE, FAILED, WRONG_USE, ANSWERS_MISSING, UNSAFE = range(5)
 ON_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 os.setsid()
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, "-m", "zoowizard", *sys.argv[1:]])
 """
@@ -55,13 +57,13 @@ class Terminal:
 
     def closes(self) -> None:
         os.close(self.master)
-        assert self.process.wait(30) == -signal.SIGHUP
+        assert self.process.wait(120) == -signal.SIGHUP
 
     def ended(self) -> Ran:
         while self._more():
             pass
         os.close(self.master)
-        return Ran(self.process.wait(30), self.shown, "")
+        return Ran(self.process.wait(120), self.shown, "")
 
     def _more(self) -> bool:
         if not select.select([self.master], [], [], 1)[0]:
@@ -85,9 +87,9 @@ def at_work_in(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
 
 def nothing_is_left_in(folder: Path) -> bool:
     """Whether all processes there have gone: the one that writes down the end takes a moment to go itself."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 120
     while (left := list(at_work_in(folder))) and time.monotonic() < end:
-        pass
+        time.sleep(0.02)
     return not left
 
 
@@ -183,7 +185,7 @@ def test_cancel_leaves_nothing_running(run: Path, workspace: Path, tmp_path: Pat
     build = ["build", run, "--answers", run.parent / "answers.yaml", "--workspace", workspace, "--output", output]
     terminal = Terminal(*build)
     terminal.reads("convert ...")
-    while not any("forkserver" in word for _, words in at_work_in(workspace) for word in words):
+    while not any("_preload" in word for _, words in at_work_in(workspace) for word in words):
         assert terminal.process.poll() is None
     cancelled = run_zoowizard(["jobs", "cancel", "--workspace", workspace, "--json"])
     assert (cancelled.code, cancelled.json()["state"]) == (DONE, "cancelled")

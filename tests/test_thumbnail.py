@@ -22,7 +22,7 @@ def pixels(answer: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "zoowizard.thumbnail", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_sample_image_in_a_process_of_its_own(nuclei: Path) -> None:

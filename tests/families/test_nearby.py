@@ -20,7 +20,7 @@ from zoowizard.families.identify import as_told, from_json, identify, to_json
 def look(*arguments: str | Path, code: int = 0) -> tuple[list[dict[str, Any]], str]:
     """The lines of the answer, and what stands on standard error."""
     command = [sys.executable, "-m", "zoowizard.families.nearby", *map(os.fspath, arguments)]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=300, check=False)
     assert done.returncode == code, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prepared import PYTHON, Open, Prepared, wait_until
+from prepared import PYTHON, Open, Prepared, cursor_is_at, wait_until
 
 from zoowizard.atomic import write_json
 from zoowizard.drafts.draft import with_given
@@ -44,9 +44,11 @@ def test_a_workspace_that_is_gone_for_a_while(trouble: str, prepared: Prepared, 
     prepared.at("describe", name=None)
     terminal = opened("new", prepared.run, "--workspace", prepared.workspace.root, command=UNPRIVILEGED, columns=200)
     terminal.wait_for("missing: Model name")
+    cursor_is_at(terminal, "Model name")
     end = TROUBLES[trouble](prepared)
     terminal.send("Zoo of today")
-    assert "Zoo of today" in terminal.wait_for(NOT_SAVED)
+    terminal.wait_for("Zoo of today")
+    terminal.wait_for(NOT_SAVED)
     terminal.send("ctrl+o")
     terminal.wait_for("stay here, or the last answers are lost")
     end()
@@ -58,8 +60,9 @@ def test_a_workspace_that_is_gone_for_a_while(trouble: str, prepared: Prepared, 
 
 def test_what_could_never_be_saved_is_left_on_the_terminal(prepared: Prepared, opened: Open) -> None:
     prepared.at("describe", name=None)
-    terminal = opened("new", prepared.run, "--workspace", prepared.workspace.root, columns=160, rows=60)
+    terminal = opened("new", prepared.run, "--workspace", prepared.workspace.root, columns=300, rows=60)
     terminal.wait_for("missing: Model name")
+    cursor_is_at(terminal, "Model name")
     end = vanish(prepared)
     terminal.send("Zoo of today")
     terminal.wait_for(NOT_SAVED)
@@ -101,8 +104,10 @@ def test_a_full_disk(unshare: list[str], prepared: Prepared, opened: Open, tmp_p
         command=[*unshare, "sh", "-c", ON_A_SMALL_DISK], columns=200,
     )  # fmt: skip
     terminal.wait_for("missing: Model name")
+    cursor_is_at(terminal, "Model name")
     terminal.send("Zoo of today")
-    assert "the disk is full" in terminal.wait_for(NOT_SAVED)
+    terminal.wait_for(NOT_SAVED)
+    terminal.wait_for("the disk is full")
     terminal.send("f6")
     (out / "room").touch()
     terminal.wait_for(SAVED)
@@ -140,6 +145,7 @@ def test_hostile_words_everywhere(prepared: Prepared, opened: Open, tmp_path: Pa
     terminal.send("enter")
     terminal.wait_for("Describe   ")
     terminal.wait_for("to mend")
+    terminal.wait_for("^e Card")
     terminal.send("ctrl+e")
     terminal.wait_for("Model card, a preview")
     terminal.wait_for("one moment", gone=True)
@@ -217,6 +223,7 @@ def test_the_draft_is_damaged_while_it_is_open(prepared: Prepared, opened: Open)
     path = prepared.workspace.folder(prepared.draft) / "draft.json"
     terminal = opened("new", prepared.run, "--workspace", prepared.workspace.root, columns=160)
     terminal.wait_for("missing: Model name")
+    cursor_is_at(terminal, "Model name")
     path.write_text("{")
     terminal.send("Zoo of today")
     wait_until(lambda: "Zoo of today" in path.read_text())

@@ -1,16 +1,17 @@
 """The board as a person sees and uses it, over real workspaces and the real watcher."""
 
+import asyncio
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from board_app import BoardApp, filled, until
+from board_app import BoardApp, filled, sees, until
 from commands import Demo
 from rich.cells import cell_len
 from screens_text import screen_text
@@ -23,6 +24,7 @@ from zoowizard.jobs.events import StepStarted, to_line
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import claim
 from zoowizard.screens.board import CancelJob, ClaimRow, NewModel, OpenDraft, RetryBuild, ShowLog
+from zoowizard.screens.children import lines_of
 from zoowizard.screens.widgets.board_rows import columns_for, fitted, read_row
 
 FAILED = {
@@ -73,23 +75,23 @@ async def test_what_stands_on_the_board(four: Workspace) -> None:
     app = BoardApp(four.root)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
-        lines = screen_text(app).splitlines()
+        lines = (await sees(pilot, "1 running", ">only-read", "Building model: convert 1/6  0:0")).splitlines()
         assert lines[0].split() == ["zoowizard", "board", "1", "running", "·", "1", "failed"]
         assert lines[1].split() == ["Model", "Name", "Category", "Status", "Meta", "Exp", "Up", "Notes"]
         assert [line.split()[0].strip(">") for line in lines[2:6]] == ["only-read", "Begun", "Failed", "Building"]
         assert "● Testing" in line_with(app, "Building model ") and "✗ Failed" in line_with(app, "Failed model ")
         assert "· Not Started" in lines[2] and "○ In Progress" in lines[3] and lines[2].startswith(">")
-        assert "Building model: convert 1/6  0:0" in screen_text(app)
         await pilot.press("down", "down")
-        assert FAILED["reason"] in screen_text(app)
+        await sees(pilot, FAILED["reason"])
         await pilot.resize_terminal(120, 40)
-        await until(pilot, lambda: "Meta-data Complete" in screen_text(app))
+        await sees(pilot, "Meta-data Complete", "Finds the")
         titles = "Model Name Category Description Status Meta-data Complete Exported Uploaded Notes"
         assert screen_text(app).splitlines()[1].split() == titles.split()
         assert "Finds the" in line_with(app, ">Failed model") and "✗ No" in line_with(app, ">Failed model")
         await pilot.resize_terminal(40, 10)
-        await until(pilot, lambda: "Meta" not in screen_text(app))
-        assert "✗ Failed" in line_with(app, ">Failed model") and len(screen_text(app).splitlines()) == 10
+        await sees(pilot, gone="Meta")
+        await until(pilot, lambda: "✗ Failed" in line_with(app, ">Failed model"))
+        assert len(screen_text(app).splitlines()) == 10
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: screen_text(app).splitlines()[1].split() == lines[1].split())
 
@@ -98,21 +100,31 @@ async def test_a_tested_package(demo: Demo) -> None:
     app = BoardApp(demo.workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         await filled(pilot, app)
-        row = screen_text(app).splitlines()[2]
+        row = (await sees(pilot, "✓ Tested", "pixels identical", "1 tested")).splitlines()[2]
         assert "✓ Tested" in row and row.count("✓ Yes") == 2 and "· No" in row
-        assert "pixels identical" in screen_text(app) and "1 tested" in screen_text(app)
 
 
-async def test_an_empty_board_says_what_to_do(workspace: Workspace) -> None:
+async def test_an_empty_board_says_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_begin = asyncio.Event()
+
+    async def begins_later(*asked: str) -> AsyncIterator[Any]:
+        await may_begin.wait()
+        async for news in lines_of(*asked):
+            yield news
+
+    monkeypatch.setattr("zoowizard.screens.board.lines_of", begins_later)
     app = BoardApp(workspace.root)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "looking at the workspace" in screen_text(app)
+        await sees(pilot, "looking at the workspace")
+        may_begin.set()
         await filled(pilot, app)
-        assert "n  packages a model" in screen_text(app)
-        assert "zoowizard board import FILE.md" in screen_text(app)
-        await pilot.press("enter", "r", "l", "u", "c", "G", "s", "slash", "escape", "pagedown")
-        assert app.asked == []
-        await pilot.press("n")
+        await sees(pilot, "n  packages a model", "zoowizard board import FILE.md")
+        await pilot.press("enter", "r", "l", "u", "c", "G", "s", "slash")
+        await sees(pilot, "words of any column")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.table.has_focus)
+        await pilot.press("pagedown", "n")
+        await until(pilot, lambda: app.asked)
         assert [type(one) for one in app.asked] == [NewModel]
 
 
@@ -127,17 +139,18 @@ async def test_names_that_would_steer_the_screen(workspace: Workspace) -> None:
     app = BoardApp(workspace.root)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
-        text = screen_text(app)
+        text = await sees(pilot, "nnn…  ", "! ")
         assert "run [best].pt [/x] [red]" in text and "\x1b" not in text and "\u202e" not in text
         assert "esc [2J[31m red line two" in text
         assert "[bad]: " in line_with(app, "! ")
-        assert "nnn…  " in text and "細胞核の" in text
+        assert "細胞核の" in text
         assert [line for line in text.splitlines() if len(line) > 80] == []
         assert sum("nnnn" in line for line in text.splitlines()) == 1
         await pilot.press("down", "down", "down")
         await pilot.resize_terminal(40, 10)
-        await until(pilot, lambda: "Category" not in screen_text(app))
+        await sees(pilot, gone="Category")
         await pilot.press("up", "G")
+        await until(pilot, lambda: line_with(app, ">"))
         assert [line for line in screen_text(app).splitlines() if len(line) > 40] == []
 
 
@@ -146,21 +159,22 @@ async def test_keys_ask_for_what_they_say(four: Workspace) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
         await pilot.press("r")
-        assert "nothing to retry" in screen_text(app)
+        await sees(pilot, "nothing to retry")
         await pilot.press("l")
-        assert "there is no log" in screen_text(app)
+        await sees(pilot, "there is no log")
         await pilot.press("c")
-        assert "no job of it is running" in screen_text(app)
+        await sees(pilot, "no job of it is running")
         assert app.asked == []
         await pilot.press("enter", "u", "down", "down", "r", "l")
         [failed] = four.jobs("failed").iterdir()
+        await until(pilot, lambda: len(app.asked) >= 4)
         assert app.asked == [
             OpenDraft("only-read"),
             OpenDraft("only-read", "upload"),
             RetryBuild("failed"),
             ShowLog(str(failed)),
         ]
-        assert "it is built again" in screen_text(app)
+        await sees(pilot, "it is built again")
 
 
 async def test_cancelling_is_asked_once(four: Workspace) -> None:
@@ -169,12 +183,14 @@ async def test_cancelling_is_asked_once(four: Workspace) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
         await pilot.press("G", "c")
-        assert "press c again" in screen_text(app)
+        await sees(pilot, "press c again")
         await pilot.press("up", "down")
-        assert "press c again" not in screen_text(app)
+        await sees(pilot, gone="press c again")
         await pilot.press("c")
+        await sees(pilot, "press c again")
         assert app.asked == []
         await pilot.press("c")
+        await until(pilot, lambda: app.asked)
         assert app.asked == [CancelJob(str(folder))]
 
 
@@ -183,10 +199,12 @@ async def test_a_row_of_the_event_is_claimed(workspace: Workspace) -> None:
     app = BoardApp(workspace.root)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
-        assert line_with(app, "Segment Anything").split()[-5:-3] == ["In", "Progress"]
+        await until(pilot, lambda: line_with(app, "Segment Anything").split()[-5:-3] == ["In", "Progress"])
         await pilot.press("down", "u")
-        assert "nobody has begun" in screen_text(app) and app.asked == []
+        await sees(pilot, "nobody has begun")
+        assert app.asked == []
         await pilot.press("enter")
+        await until(pilot, lambda: app.asked)
         assert app.asked == [ClaimRow(app.table.rows[1].key)]
         assert app.under_cursor == "Nuno's Model"
 
@@ -199,23 +217,33 @@ async def test_filter_and_sort_and_the_cursor_stays(workspace: Workspace) -> Non
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
         await pilot.press(*["down"] * 4)
+        await until(pilot, lambda: app.under_cursor == "mitochondria 95")
+        await pilot.press("slash")
+        await sees(pilot, "words of any column")
+        await pilot.press(*"KIND", "space", *"mito")
+        await sees(pilot, "10 of 40", gone="nuclei")
         assert app.under_cursor == "mitochondria 95"
-        await pilot.press("slash", *"KIND", "space", *"mito")
-        assert "10 of 40" in screen_text(app) and "nuclei" not in screen_text(app)
-        assert app.under_cursor == "mitochondria 95"
-        await pilot.press("enter", "s")
-        assert "by Model Name" in screen_text(app) and ">mitochondria 95" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.table.has_focus)
+        await pilot.press("s")
+        await sees(pilot, "by Model Name", ">mitochondria 95")
         assert [row.name for row in app.table.rows][:2] == ["mitochondria 63", "mitochondria 67"]
         await pilot.press("S")
-        assert "by Model Name, reversed" in screen_text(app) and app.table.rows[0].name == "mitochondria 99"
+        await sees(pilot, "by Model Name, reversed")
+        assert app.table.rows[0].name == "mitochondria 99"
         await pilot.press("escape")
-        assert " of 40" not in screen_text(app) and "Filter  " not in screen_text(app)
-        assert app.under_cursor == "mitochondria 95" and ">mitochondria 95" in screen_text(app)
+        await until(pilot, lambda: " of 40" not in screen_text(app) and "Filter  " not in screen_text(app))
+        await sees(pilot, ">mitochondria 95")
+        assert app.under_cursor == "mitochondria 95"
         plant(workspace, "new", "000", name="zebrafish")
         await until(pilot, lambda: "zebrafish" in app.table.rows[0].name)
-        assert app.under_cursor == "mitochondria 95" and ">mitochondria 95" in screen_text(app)
-        await pilot.press("slash", *"no such words")
-        assert "no model has these words" in screen_text(app) and app.under_cursor == ""
+        await sees(pilot, ">mitochondria 95")
+        assert app.under_cursor == "mitochondria 95"
+        await pilot.press("slash")
+        await sees(pilot, "words of any column")
+        await pilot.press(*"no such words")
+        await sees(pilot, "no model has these words")
+        assert app.under_cursor == ""
 
 
 async def test_it_goes_on_when_its_watcher_is_killed(four: Workspace) -> None:
@@ -225,10 +253,9 @@ async def test_it_goes_on_when_its_watcher_is_killed(four: Workspace) -> None:
         [watcher] = [one for one in psutil.Process().children() if "zoowizard.watch" in one.cmdline()]
         shutil.rmtree(four.folder("begun"))
         watcher.kill()
-        await until(pilot, lambda: "the board stands still" in screen_text(app))
-        assert "Failed model" in screen_text(app)
-        await until(pilot, lambda: "Begun model" not in screen_text(app))
-        assert "stands still" not in screen_text(app) and "Failed model" in screen_text(app)
+        assert "Failed model" in await sees(pilot, "the board stands still")
+        await sees(pilot, "Failed model", gone="Begun model")
+        await sees(pilot, "Failed model", gone="stands still")
 
 
 async def test_many_rows_are_within_reach(workspace: Workspace) -> None:
@@ -236,17 +263,21 @@ async def test_many_rows_are_within_reach(workspace: Workspace) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(pilot, app)
         app.board.take({**EMPTY_NEWS, "rows": [told(number) for number in range(3000)]})
-        await pilot.pause()
-        assert "model 0 " in screen_text(app)
+        await sees(pilot, "model 0 ")
         await pilot.press("G")
-        assert line_with(app, ">model 2999") and app.table.scroll_offset.y > 2900
-        await pilot.press("g", "pagedown")
-        assert app.under_cursor == f"model {app.table.size.height - 1}"
-        await pilot.press("end", "home", "k")
-        assert line_with(app, ">model 0 ")
+        await sees(pilot, ">model 2999")
+        assert app.table.scroll_offset.y > 2900
+        await pilot.press("g")
+        await sees(pilot, ">model 0 ")
+        await pilot.press("pagedown")
+        await until(pilot, lambda: app.under_cursor == f"model {app.table.size.height - 1}")
+        await pilot.press("end")
+        await sees(pilot, ">model 2999")
+        await pilot.press("home", "k")
+        await sees(pilot, ">model 0 ")
         app.board.take({**EMPTY_NEWS, "gone": [f"k{number}" for number in range(10, 3000)]})
         await pilot.press("G")
-        assert line_with(app, ">model 9 ") and "model 10" not in screen_text(app)
+        await sees(pilot, ">model 9 ", gone="model 10")
 
 
 def test_every_line_fits_every_width() -> None:

@@ -9,13 +9,14 @@ import pytest
 from screens_text import screen_text
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.state import read_job
 from zoowizard.screens.log import LogScreen
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 class LogApp(App[None]):
@@ -27,12 +28,25 @@ class LogApp(App[None]):
         self.push_screen(LogScreen(self.folder))
 
 
-async def until_seen(pilot: Pilot[None], *words: str, gone: str = "") -> str:
+async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
     end = time.monotonic() + DEADLINE_S
-    while not all(word in screen_text(pilot.app) for word in words) or (gone and gone in screen_text(pilot.app)):
+    while not condition():
         assert time.monotonic() < end, screen_text(pilot.app)
         await pilot.pause(0.05)
+
+
+async def until_seen(pilot: Pilot[None], *words: str, gone: str = "") -> str:
+    def seen() -> bool:
+        shown = screen_text(pilot.app)
+        return all(word in shown for word in words) and not (gone and gone in shown)
+
+    await until(pilot, seen)
     return screen_text(pilot.app)
+
+
+async def begins_to_search(pilot: Pilot[None]) -> None:
+    await pilot.press("slash")
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input))
 
 
 @pytest.fixture
@@ -54,22 +68,26 @@ async def test_says_how_it_stands_and_finds_the_error(ended: Callable[..., Path]
     folder = ended({"print": f"{many}\n\n[/bold] words"}, {"crash": "boom"})
     app = LogApp(folder)
     async with app.run_test(size=(80, 24)) as pilot:
-        seen = await until_seen(pilot, "failed", "nuclei [x]", "RuntimeError: boom", "What to do")
+        seen = await until_seen(pilot, "failed", "nuclei [x]", "RuntimeError: boom", "What to do", "line 299")
         assert "line 1\n" not in seen
         await pilot.press("e")
         await until_seen(pilot, "Traceback (most recent call last)", "of ")
         await pilot.press("home")
         await until_seen(pilot, "line 0")
-        await pilot.press("slash", *"LINE", "space", *"29", "enter")
+        await begins_to_search(pilot)
+        await pilot.press(*"LINE", "space", *"29", "enter")
         await until_seen(pilot, "match 1 of", "line 29")
         await pilot.press("n")
         await until_seen(pilot, "match 2 of", "line 290")
-        await pilot.press("slash", "escape")
+        await begins_to_search(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.focused, Input))
         assert isinstance(app.screen, LogScreen)
-        await pilot.press("slash", *"unheard", "enter")
+        await begins_to_search(pilot)
+        await pilot.press(*"unheard", "enter")
         await until_seen(pilot, "`unheard` is not in the log")
         await pilot.press("escape")
-        assert not isinstance(app.screen, LogScreen)
+        await until(pilot, lambda: not isinstance(app.screen, LogScreen))
 
 
 async def test_a_job_without_errors(ended: Callable[..., Path]) -> None:

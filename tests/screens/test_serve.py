@@ -17,8 +17,8 @@ import pyte
 import pytest
 from commands import Demo
 
-WITHIN_S = 30.0
-APP_ENDS_WITHIN_S = 10.0
+WITHIN_S = 120.0
+APP_ENDS_WITHIN_S = 60.0
 SVG = "http://www.w3.org/2000/svg"
 """The name of a language, at which nothing is asked."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,13 +24,13 @@ from zoowizard.drafts.store import Workspace, open_workspace, save
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import is_held
-from zoowizard.jobs.state import StepState, read_job
+from zoowizard.jobs.state import StepState, cancel, read_job
 from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked
 from zoowizard.screens.steps.test import JobEnded, TestStep
 from zoowizard.screens.widgets.checklist import line, remaining_s
 from zoowizard.workflow import choose_one, fields_of, open_draft
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
@@ -94,6 +95,7 @@ async def test_before_it_says_what_will_be_done(situation: Situation) -> None:
         assert "Press Enter to start" in seen
         assert "last time" not in seen
         await pilot.press("enter")
+        await until(pilot, lambda: app.said)
         assert app.said == [BuildAsked()]
 
 
@@ -103,9 +105,8 @@ async def test_what_is_missing_is_answered_first(situation: Situation) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         seen = await until_seen(pilot, "Not ready yet", "Description: is missing")
         assert "answer in the step Describe" in seen
-        await pilot.press("t")
-        assert app.said == []
-        await pilot.press("enter")
+        await pilot.press("t", "enter")
+        await until(pilot, lambda: app.said)
         assert app.said == [StepAsked("describe")]
 
 
@@ -116,7 +117,28 @@ async def test_only_the_image_is_missing(situation: Situation) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await until_seen(pilot, "in the step Check")
         await pilot.press("d")
+        await until(pilot, lambda: app.said)
         assert app.said == [StepAsked("check")]
+
+
+async def test_one_that_waits_for_its_turn(
+    situation: Situation, start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOOWIZARD_SLOTS", str(tmp_path / "slots"))
+    monkeypatch.setenv("ZOOWIZARD_AT_ONCE", "1")
+    holder = start({"wait": 300})
+    while read_job(holder).state != "running":
+        await asyncio.sleep(0.05)
+    app = app_for(await with_job(situation, start({"print": "last"})))
+    async with app.run_test(size=(80, 24)) as pilot:
+        seen = await until_seen(pilot, "○ Queued   waiting for its turn: 1 job is at work, and no more may be at once")
+        assert "Testing" not in seen
+        await pilot.press("c")
+        await until_seen(pilot, "Press c again")
+        await pilot.press("c")
+        assert app.said == [CancelAsked()]
+        await asyncio.to_thread(cancel, holder)
+        await until_seen(pilot, "✓ Passed")
 
 
 async def test_follows_a_job_and_its_log(situation: Situation, start: Callable[..., Path]) -> None:
@@ -127,13 +149,13 @@ async def test_follows_a_job_and_its_log(situation: Situation, start: Callable[.
         assert "✓ 1 print" in seen
         await pilot.press("l")
         await until_seen(pilot, "first word")
-        await until_seen(pilot, "last", "✓ Passed")
+        await until_seen(pilot, "first word", "last", "✓ Passed")
         await until(pilot, lambda: app.said)
         [message] = app.said
         assert isinstance(message, JobEnded)
         assert message.job.state == "passed"
         await pilot.press("l")
-        assert "first word" not in screen_text(app)
+        await until(pilot, lambda: "first word" not in screen_text(app))
 
 
 async def test_cancel_asks_once_more(situation: Situation, start: Callable[..., Path]) -> None:
@@ -144,6 +166,7 @@ async def test_cancel_asks_once_more(situation: Situation, start: Callable[..., 
         await until_seen(pilot, "Press c again to end the build")
         assert app.said == []
         await pilot.press("c")
+        await until(pilot, lambda: app.said)
         assert app.said == [CancelAsked()]
 
 
@@ -155,6 +178,7 @@ async def test_a_failure_says_where_why_and_what_to_do(situation: Situation, sta
         seen = await until_seen(pilot, "✗ Failed: 2 fail", "The disk is full: could not save [/x]", "What to do: Free")
         assert "✗ 2 fail" in seen
         await pilot.press("enter", "R")
+        await until(pilot, lambda: len(app.said) > 1)
         assert app.said == [BuildAsked(resume=now.job), BuildAsked()]
 
 
@@ -163,8 +187,8 @@ async def test_another_terminal_starts_a_job(situation: Situation, start: Callab
     async with app.run_test(size=(80, 24)) as pilot:
         await until_seen(pilot, "Failed")
         app.step.show(await with_job(situation, start({"wait": 30})))
-        seen = await until_seen(pilot, "Testing", "1 wait")
-        assert "1 fail" not in seen
+        await until_seen(pilot, "Testing", "1 wait")
+        await until(pilot, lambda: "1 fail" not in screen_text(app))
 
 
 async def test_a_damaged_record_is_told(situation: Situation, start: Callable[..., Path]) -> None:
@@ -191,17 +215,18 @@ async def test_a_package_that_passed(demo: Demo, tmp_path: Path) -> None:
     now = situation_of(Workspace(demo.workspace), "nuclei-yolo11n", tmp_path)
     app = app_for(now)
     async with app.run_test(size=(80, 24)) as pilot:
-        seen = await until_seen(pilot, "✓ Passed", "every pixel is the same", "torchscript, onnx")
-        assert demo.package.name in seen
+        await until_seen(pilot, "✓ Passed", "every pixel is the same", "torchscript, onnx", demo.package.name)
         await pilot.press("enter")
+        await until(pilot, lambda: app.said)
         assert app.said == [StepAsked("upload")]
         assert now.draft is not None
         app.step.show(replace(now, draft=with_given(now.draft, {"description": "Something else than before."})))
         await until_seen(pilot, "answers were changed since: build again")
         await pilot.press("t")
+        await until(pilot, lambda: len(app.said) > 1)
         assert app.said[-1] == BuildAsked(resume=now.job)
         app.step.show(replace(now, job=None))
-        await until_seen(pilot, "Ready to be built and tested   took 0:", "the last time")
+        await until(pilot, lambda: re.search(r"built and tested   took \d+:\d\d the last time", screen_text(app)))
 
 
 async def test_looking_only(situation: Situation) -> None:

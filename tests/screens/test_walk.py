@@ -100,7 +100,10 @@ async def test_from_an_empty_board_to_a_saved_package_by_keys_alone(run: Path, t
         await person.press("ctrl+j")
         await person.sees("● 3 Describe")
         await person.until(lambda: "nuclei" in person.line_with("Model name"))
-        await person.press("enter", *["backspace"] * len("nuclei"))
+        await person.until(lambda: re.search("> +Model name", person.screen))
+        await person.press("enter")
+        await person.at_input()
+        await person.press(*["backspace"] * len("nuclei"))
         await person.until(lambda: "nuclei" not in person.line_with("Model name"))
 
         asked = await answer_what_is_required(person, fields)
@@ -122,8 +125,11 @@ async def test_from_an_empty_board_to_a_saved_package_by_keys_alone(run: Path, t
 
         await person.press("enter")
         await person.sees("● 5 Upload", "✓ 4 Test", "In the package")
+        await person.at_input()
         await person.press("end", *["backspace"] * len(str(here)))
+        await person.until(lambda: person.line_with(" Folder").split() == ["Folder"])
         await person.write("out")
+        await person.until(lambda: person.line_with(" Folder").split() == ["Folder", "out"])
         await person.sees("Enter:")
         await person.press("enter")
         await person.sees("✓ saved as")

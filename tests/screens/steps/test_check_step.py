@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_app import ChoiceApp, until_said, until_shown
+from check_app import ChoiceApp, until, until_said, until_shown
 from commands import Demo
 from PIL import Image
+from screens_text import screen_text
+from textual.events import Paste
 from textual.widgets import Input
 
 from zoowizard.board.markdown import width_of
@@ -51,6 +53,10 @@ def of_demo(demo: Demo) -> Situation:
     )
 
 
+def side_by_side(shown: str) -> bool:
+    return any(line.count("▀") > 60 for line in shown.splitlines())
+
+
 def app_of(situation: Situation) -> ChoiceApp:
     return ChoiceApp(CheckStep(), situation)
 
@@ -58,27 +64,30 @@ def app_of(situation: Situation) -> ChoiceApp:
 async def test_what_was_found_stands_beside_the_test_image(situation: Situation) -> None:
     app = app_of(situation)
     async with app.run_test(size=(80, 24)) as pilot:
-        shown = await until_shown(pilot, "512 x 512 pixels, grey, 8-bit", "▀▀▀▀▀▀▀▀")
+        shown = await until_shown(pilot, "512 x 512 pixels, grey, 8-bit", "▀▀▀▀▀▀▀▀", "40 of 40")
         for words in ("YOLO11n-seg", "2.8 million", "1: nucleus", "from the checkpoint itself", "40 of 40"):
             assert words in shown
         assert all(len(line) <= 80 for line in shown.splitlines())
         await pilot.press("p")
         await until_shown(pilot, "training loss 22.1 to 4.47", "best epoch 40 of 40", "█", gone="▀▀")
-        await pilot.press("p", "end")
+        await pilot.press("p")
+        await until_shown(pilot, "▀▀▀▀", gone="best epoch")
+        await pilot.press("end")
         await until_shown(pilot, "▀▀▀▀", "ultralytics v", gone="best epoch")
     assert app.said == []
 
 
 async def test_all_of_it_at_once_where_there_is_room(of_demo: Situation) -> None:
-    async with app_of(of_demo).run_test(size=(120, 40)) as pilot:
-        shown = await until_shown(pilot, "test image", "prediction: 71 objects", "training loss", "best epoch 40 of 40")
-        assert any(line.count("▀") > 60 for line in shown.splitlines()), "side by side"
+    app = app_of(of_demo)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until_shown(pilot, "test image", "prediction: 71 objects", "training loss", "best epoch 40 of 40")
+        await until(pilot, lambda: side_by_side(screen_text(app)))
         await pilot.resize_terminal(80, 24)
         await until_shown(pilot, "test image", gone="prediction: 71")
         await pilot.press("v")
         await until_shown(pilot, "prediction: 71 objects", "▀▀▀▀")
         await pilot.press("v")
-        await until_shown(pilot, gone="prediction: 71")
+        await until_shown(pilot, "test image", gone="prediction: 71")
 
 
 async def test_a_prediction_of_another_image_says_so(of_demo: Situation) -> None:
@@ -107,8 +116,10 @@ async def test_another_test_image_is_looked_at_before_it_is_taken(situation: Sit
         await until_shown(pilot, "512 x 512 pixels")
         typed = app.query_one(Input)
         typed.focus()
+        await until(pilot, lambda: typed.has_focus)
         typed.value = ""
-        await pilot.press(*"stack.tif")
+        app.post_message(Paste("stack.tif"))
+        await until(pilot, lambda: typed.value == "stack.tif")
         assert app.step.unsaid() == [Typed("test_image", "stack.tif")], "leaving the step now would lose nothing"
         await until_shown(pilot, "✗ stack.tif is a stack (2 x 70 x 70); save one plane", gone="▀▀")
         assert (await until_said(pilot))[-1] == Typed("test_image", "stack.tif")
@@ -117,11 +128,11 @@ async def test_another_test_image_is_looked_at_before_it_is_taken(situation: Sit
         typed.value = ""
         await pilot.press(*"my [best].png", "enter")
         await until_shown(pilot, "✓ 80 x 64 pixels, grey, 8-bit", "▀▀▀")
-        assert app.said[-1] == Answered({"test_image": str(other)})
+        await until(pilot, lambda: app.said[-1] == Answered({"test_image": str(other)}))
         app.show(replace(situation, draft=with_given(situation.draft, {"test_image": str(other)})))
         assert typed.value == "my [best].png", "what is typed stays as it is"
         app.query_one("#check-found").focus()
-        await pilot.pause()
+        await until(pilot, lambda: not typed.has_focus)
         app.show(replace(app.situation))
         assert typed.value == "my [best].png"
         assert app.step.unsaid() == []
@@ -130,8 +141,9 @@ async def test_another_test_image_is_looked_at_before_it_is_taken(situation: Sit
 async def test_an_empty_path_takes_the_answer_back(situation: Situation) -> None:
     app = app_of(situation)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until_shown(pilot, "512 x 512 pixels")
+        await until_shown(pilot, "512 x 512 pixels", "▀▀")
         app.query_one(Input).focus()
+        await until(pilot, lambda: app.query_one(Input).has_focus)
         await pilot.press("ctrl+u", "enter")
         assert await until_said(pilot, 2) == [Typed("test_image", None), Answered({"test_image": None})]
         await until_shown(pilot, "an image that the model was not trained on", gone="▀▀")
@@ -149,9 +161,13 @@ async def test_without_a_test_image_it_is_asked_for(situation: Situation) -> Non
     app = app_of(replace(situation, draft=replace(situation.draft, given={})))
     async with app.run_test(size=(80, 24)) as pilot:
         await until_shown(pilot, "test image: none yet", "an image that the model was not trained on")
-        assert app.query_one(Input).has_focus
+        await until(pilot, lambda: app.query_one(Input).has_focus)
         await pilot.press(*"nuclei-512.png", "enter")
-        assert await until_said(pilot) == [Answered({"test_image": str(situation.here / "nuclei-512.png")})]
+        await until_said(pilot)
+        await until(pilot, lambda: isinstance(app.said[-1], Answered))
+        assert [one for one in app.said if not isinstance(one, Typed)] == [
+            Answered({"test_image": str(situation.here / "nuclei-512.png")})
+        ]
 
 
 async def test_warnings_and_what_is_in_the_way_stand_first(situation: Situation) -> None:
@@ -179,6 +195,7 @@ async def test_another_draft_shows_its_own(situation: Situation, of_demo: Situat
     async with app.run_test(size=(80, 24)) as pilot:
         await until_shown(pilot, "512 x 512 pixels")
         app.query_one(Input).focus()
+        await until(pilot, lambda: app.query_one(Input).has_focus)
         app.show(replace(situation, typed={"test_image": "none.png"}))
         await until_shown(pilot, "Test image none.png", "does not exist", gone="▀▀")
 

@@ -25,6 +25,7 @@ from zoowizard.workflow import choose_one, draft_in_memory, fields_of
 
 STYLES = Path(str(zoowizard.screens.__file__)).parent
 WIZARD = (80, 19)
+DEADLINE_S = 120.0
 
 
 class Describing(App[None]):
@@ -89,7 +90,7 @@ def with_answers(situation: Situation, answers: Mapping[str, Any], **more: Any) 
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + DEADLINE_S
     while not holds():
         assert time.monotonic() < deadline, screen_text(pilot.app)
         await pilot.pause(0.02)
@@ -147,7 +148,7 @@ async def test_a_problem_stands_at_the_field_while_it_is_typed_and_goes_when_it_
     async with app.run_test(size=WIZARD) as pilot:
         await begun(pilot)
         await write(pilot, "Nuc")
-        await pilot.pause()
+        await sees(pilot, "Model name ✗ Nuc", "✗ is too short; write 5 to 128 characters")
         lines = screen_text(app).splitlines()
         place = next(number for number, line in enumerate(lines) if "Model name ✗ Nuc" in line)
         assert "✗ is too short; write 5 to 128 characters" in lines[place + 1]
@@ -157,15 +158,15 @@ async def test_a_problem_stands_at_the_field_while_it_is_typed_and_goes_when_it_
         await write(pilot, "lei")
         await until(pilot, lambda: app.given("name") == "Nuclei")
         assert app.situation.typed == {}
-        assert "too short" not in screen_text(app)
-        assert line_with(app, "Model name ✓ Nuclei").endswith("you")
+        await until(pilot, lambda: "too short" not in screen_text(app))
+        await until(pilot, lambda: line_with(app, "Model name ✓ Nuclei").endswith("you"))
 
 
 async def test_a_row_folds_and_opens_and_stays_open_while_the_step_is_shown(situation: Situation) -> None:
     app = Describing(situation)
     async with app.run_test(size=WIZARD) as pilot:
         await begun(pilot)
-        assert line_with(app, "Licence of the model").rstrip().endswith("checkpoint")
+        await until(pilot, lambda: line_with(app, "Licence of the model").rstrip().endswith("checkpoint"))
         await pilot.press("down")
         await begun(pilot, "description")
         await pilot.press("tab")
@@ -173,13 +174,11 @@ async def test_a_row_folds_and_opens_and_stays_open_while_the_step_is_shown(situ
         assert app.row("license").editor is None
         await sees(pilot, "Enter changes it")
         await pilot.press("enter")
-        await pilot.pause()
-        assert app.row("license").editor is not None
         await sees(pilot, "Apache-2.0")
-        await pilot.press("shift+tab")
-        await pilot.pause()
         assert app.row("license").editor is not None
-        assert "Apache-2.0" not in screen_text(app)
+        await pilot.press("shift+tab")
+        await until(pilot, lambda: "Apache-2.0" not in screen_text(app))
+        assert app.row("license").editor is not None
         app.step.focus_first()
         await until(pilot, lambda: app.row("license").editor is None)
         assert not app.said
@@ -193,14 +192,16 @@ async def test_a_choice_is_narrowed_by_typing_and_taken_with_down_and_enter(situ
         await begun(pilot, "modality")
         await sees(pilot, "and 8 more")
         await write(pilot, "elec")
-        await pilot.pause()
         await sees(pilot, "cryo-electron microscopy")
-        assert "brightfield" not in screen_text(app)
+        await until(pilot, lambda: "brightfield" not in screen_text(app))
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: app.given("modality") == "cryo-electron microscopy")
-        assert app.field == "training_data_name"
+        await begun(pilot, "training_data_name")
         app.step.focus_field("license")
-        await pilot.press("enter", "ctrl+u", *"mit", "enter")
+        await begun(pilot, "license")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.focused is app.row("license").editor)
+        await pilot.press("ctrl+u", *"mit", "enter")
         await until(pilot, lambda: app.given("license") == "MIT")
 
 
@@ -216,7 +217,7 @@ async def test_an_answer_that_hides_another_says_so_and_can_be_taken_back(situat
         await pilot.press("ctrl+r")
         await until(pilot, lambda: app.given("license") is None)
         await until(pilot, lambda: "✓ AGPL-3.0-only" in line_with(app, "Licence of the model"))
-        assert line_with(app, "Licence of the model").endswith("checkpoint")
+        await until(pilot, lambda: line_with(app, "Licence of the model").endswith("checkpoint"))
 
 
 async def test_an_emptied_answer_is_taken_back_and_what_was_found_stands_again(situation: Situation) -> None:
@@ -224,7 +225,9 @@ async def test_an_emptied_answer_is_taken_back_and_what_was_found_stands_again(s
     async with app.run_test(size=WIZARD) as pilot:
         app.step.focus_field("confidence")
         await begun(pilot, "confidence")
-        await pilot.press("enter", "backspace", "backspace", "backspace")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.focused is not None and app.focused is app.row("confidence").editor)
+        await pilot.press("backspace", "backspace", "backspace")
         await until(pilot, lambda: app.given("confidence") is None)
         await until(pilot, lambda: "0.25" in line_with(app, "Confidence threshold"))
         await pilot.press("tab")
@@ -233,13 +236,16 @@ async def test_an_emptied_answer_is_taken_back_and_what_was_found_stands_again(s
         assert app.row("confidence").editor.typed == "0.25"
 
 
-async def test_what_is_being_typed_stays_when_the_step_is_shown_again(situation: Situation) -> None:
+async def test_what_is_being_typed_stays_when_the_step_is_shown_again(
+    situation: Situation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoowizard.screens.widgets.field_row.SETTLES_S", 3600.0)  # the person goes on typing
     app = Describing(situation)
     async with app.run_test(size=WIZARD) as pilot:
         await begun(pilot)
         await write(pilot, "Nuc")
+        await sees(pilot, "✗ Nuc")
         app.change(draft=with_answers(app.situation, {"name": "Told by another terminal", "tags": ["2d"]}).draft)
-        await pilot.pause()
         await until(pilot, lambda: "✗ Nuc" in line_with(app, "Model name"))
         await sees(pilot, "(until then: Told by another terminal)")
         await until(pilot, lambda: "2d" in line_with(app, "Tags"))
@@ -283,10 +289,9 @@ async def test_markup_wide_letters_and_control_characters_are_shown_as_they_are(
     app = Describing(with_answers(situation, answers))
     async with app.run_test(size=(120, 40)) as pilot:
         await begun(pilot)
+        await sees(pilot, "run [best].pt", "a31mb")
         seen = screen_text(app)
-        assert "run [best].pt" in seen
         assert "[/x] 细胞核 [red]数据集[/red]" in seen
-        assert "a31mb" in seen
         app.step.focus_field("limitations")
         await sees(pilot, "Two paragraphs [link=x]of text[/link]")
         assert max(len(line) for line in seen.splitlines()) <= 120
@@ -297,6 +302,7 @@ async def test_a_description_of_1024_characters_and_one_too_many(situation: Situ
     async with app.run_test(size=WIZARD) as pilot:
         await begun(pilot)
         await pilot.press("tab")
+        await begun(pilot, "description")
         app.post_message(events.Paste("nuclei " * 146 + "ab"))
         await until(pilot, lambda: len(app.given("description") or "") == 1024)
         await sees(pilot, "the zoo prefers 512 or fewer")
@@ -312,12 +318,10 @@ async def test_a_small_terminal_and_back(situation: Situation) -> None:
         await write(pilot, "Nuc")
         for size in ((40, 5), (10, 3), (1, 1), (40, 5)):
             await pilot.resize_terminal(*size)
-            await pilot.pause()
         await sees(pilot, "> Model name ✗ Nuc")
         app.step.focus_field("max_objects")
         await sees(pilot, "> Most objec")
         await pilot.resize_terminal(*WIZARD)
-        await pilot.pause()
         await sees(pilot, "> Most objects")
         await sees(pilot, "At most so many objects are found")
 
@@ -338,7 +342,10 @@ async def test_what_no_line_can_say_is_kept_until_something_else_is_typed(situat
     async with app.run_test(size=WIZARD) as pilot:
         app.step.focus_field("citations")
         await begun(pilot, "citations")
-        await pilot.press("enter", "tab")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.focused is not None and app.focused is app.row("citations").editor)
+        await pilot.press("tab")
+        await until(pilot, lambda: app.field != "citations")
         await sees(pilot, "from an answers file")
         assert app.given("citations") == [{"text": "two\nlines", "doi": "10.1000/182"}]
 
@@ -354,9 +361,12 @@ async def test_a_file_is_looked_at_when_its_field_is_left(situation: Situation, 
         assert "does not exist" not in screen_text(app)
         await pilot.press("down")
         await sees(pilot, "✗ x.png does not exist")
-        await pilot.press("up", "ctrl+u")
+        await pilot.press("up")
+        await begun(pilot, "picture")
+        await pilot.press("ctrl+u")
+        await until(pilot, lambda: not app.row("picture")._text)
         app.post_message(events.Paste(str(nuclei)))
-        await pilot.pause()
+        await until(pilot, lambda: app.row("picture")._text == str(nuclei))
         await pilot.press("down")
         await until(pilot, lambda: app.given("picture") == str(nuclei))
         assert not app.situation.typed
@@ -367,6 +377,7 @@ async def test_the_card_shows_what_was_typed_a_moment_ago(situation: Situation) 
     async with app.run_test(size=(80, 24)) as pilot:
         await begun(pilot)
         await write(pilot, "Nuclei seg")
+        await sees(pilot, "Nuclei seg")
         await pilot.press("ctrl+e")
         await until(pilot, lambda: isinstance(app.screen, CardScreen))
         await sees(pilot, "Nuclei seg")
@@ -384,9 +395,9 @@ async def test_showing_and_judging_are_quick(situation: Situation) -> None:
         row, times = app.row("license"), []
         for text in ("CC-BY-NC-4.0-Internationa", "GPL-3.0-with-autoconf-exceptio", "B" * 250):
             row._text = text
-            start = time.perf_counter()
+            start = time.thread_time()
             row.judged()
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
             await asyncio.sleep(0)
         assert min(times) < 0.005
-        assert sorted(times)[1] < 0.05  # a computer that is busy with other things is no fault of the row's
+        assert sorted(times)[1] < 0.05

@@ -2,20 +2,22 @@
 
 import os
 import shutil
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from check_app import ChoiceApp, until_said, until_shown
-from screens_text import screen_text
+from check_app import ChoiceApp, until, until_said, until_shown
 from textual import events
 from textual.widgets import Input
 
 from zoowizard.drafts.store import Workspace
 from zoowizard.families.identify import identify
+from zoowizard.screens.children import lines_of
 from zoowizard.screens.situation import DraftChosen, ModelChosen, Situation
 from zoowizard.screens.steps.candidates import age_in_words, size_in_words, tail
-from zoowizard.screens.steps.model import ModelStep
+from zoowizard.screens.steps.model import CandidateList, ModelStep
 from zoowizard.screens.widgets.path_input import pasted, typed_path
 from zoowizard.workflow import open_draft
 
@@ -61,8 +63,9 @@ async def test_the_highlight_stays_on_its_model_while_others_arrive(run: Path, w
     shutil.rmtree(run)
     app = app_in(run.parent, workspace)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until_shown(pilot, "newest first")
+        await until_shown(pilot, "2 models", "newest first")
         await pilot.press("down")
+        await until(pilot, lambda: app.query_one(CandidateList).highlighted == 1)
         added = aged(run.parent / "older", "added", 60)
         await pilot.press("r")
         await until_shown(pilot, "3 models", "newest first")
@@ -84,8 +87,7 @@ async def test_hostile_names_are_shown_as_they_are(run: Path, workspace: Workspa
         assert shown.count("YOLO11n-seg run") == 6
         for size in ((40, 10), (20, 4), (120, 40)):
             await pilot.resize_terminal(*size)
-            await pilot.pause()
-        assert "run [best].pt" in screen_text(app)
+        await until_shown(pilot, "run [best].pt")
 
 
 async def test_what_cannot_be_packaged_is_last_and_says_why(run: Path, workspace: Workspace, tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ async def test_a_path_that_leads_nowhere_is_one_sentence(tmp_path: Path, workspa
     async with app.run_test(size=(80, 24)) as pilot:
         await until_shown(pilot, "No model was found")
         app.query_one(Input).focus()
+        await until(pilot, lambda: app.query_one(Input).has_focus)
         await pilot.press(*"none.pt", "enter")
         await until_shown(pilot, "none.pt does", "not exist.")
     assert app.said == []
@@ -139,6 +142,7 @@ async def test_tab_completes_names_and_goes_on_at_the_end(run: Path, workspace: 
         await until_shown(pilot, "1 model at")
         path_input = app.query_one(Input)
         path_input.focus()
+        await until(pilot, lambda: path_input.has_focus)
         await pilot.press(*"run", "tab")
         await until_shown(pilot, "paste a path runs/")
         await pilot.press("n", "tab")
@@ -147,9 +151,7 @@ async def test_tab_completes_names_and_goes_on_at_the_end(run: Path, workspace: 
         [said] = await until_said(pilot)
         assert isinstance(said, ModelChosen)
         await pilot.press(*"zzz", "tab")
-        await pilot.app.workers.wait_for_complete()
-        await pilot.pause()
-        assert not path_input.has_focus
+        await until(pilot, lambda: not path_input.has_focus)
 
 
 async def test_a_model_with_a_draft_goes_on_with_it(run: Path, workspace: Workspace) -> None:
@@ -196,11 +198,17 @@ async def test_browsing_by_keys(run: Path, workspace: Workspace, tmp_path: Path)
         [said] = await until_said(pilot)
         assert isinstance(said, ModelChosen)
         assert said.recognition.checkpoint == run / "weights" / "best.pt"
-        await pilot.press("b", "escape")
+        await pilot.press("b")
+        await until_shown(pilot, "../")
+        await pilot.press("escape")
         await until_shown(pilot, "1 model at", gone="../")
 
 
-async def test_hundreds_of_models(run: Path, workspace: Workspace) -> None:
+async def test_hundreds_of_models(run: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def patiently(module: str, *arguments: str) -> AsyncIterator[Any]:
+        return lines_of(module, *arguments, "--seconds", "600")
+
+    monkeypatch.setattr("zoowizard.screens.steps.model.lines_of", patiently)
     for number in range(120):
         copy = run.parent / f"run{number:03}"
         (copy / "weights").mkdir(parents=True)
