@@ -43,7 +43,7 @@ root, draft_id, kind, earlier, first = sys.argv[1:6]
 workspace = open_workspace(Path(root))
 for number in range(int(first), int(first) + 5):
     with editing(workspace, draft_id) as draft:
-        draft = with_given(draft, {"limitations": f"answer {number}"})
+        draft = with_given(draft, {"limitations": f"This is answer number {number}."})
         save(workspace, draft)
     print(number, flush=True)
 if kind != "build":
@@ -86,7 +86,8 @@ class Client:
 
     def __init__(self, workspace: Workspace, draft_id: str, kind: str, earlier: Path | None, first: int) -> None:
         command = [sys.executable, "-c", CLIENT, str(workspace.root), draft_id, kind, str(earlier or ""), str(first)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         self.saved = first - 1
         """The number of the newest answer of which the process knew that it was saved."""
         self.folder: Path | None = None
@@ -106,9 +107,15 @@ class Client:
         self.process.kill()
         self.process.wait()
         self._reader.join()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
+
+    def must_live(self) -> None:
+        """It stays open until somebody ends it; where it ended by itself, it could not start the job."""
+        if self.process.poll() is not None:
+            assert self.process.stderr is not None
+            raise AssertionError(self.process.stderr.read())
 
 
 class Observer:
@@ -290,6 +297,7 @@ class Matrix:
         strike = time.monotonic() + 0.2 + self.dice.random() * (self.lasts_s + (0.4 if target == "client" else 0))
         struck = False
         while not struck:
+            client.must_live()
             observer = observer or self._observed(before)
             if time.monotonic() >= strike:
                 if target == "client":
@@ -320,7 +328,7 @@ class Matrix:
         return Observer(new[-1], 0.2 if self.is_submitted is None else 20.0) if new else None
 
     def _looked_at(self, observer: Observer | None, client: Client, target: str) -> Job | None:
-        given = str(load(self.workspace, self.draft_id).get("limitations") or "answer 0")
+        given = str(load(self.workspace, self.draft_id).get("limitations") or "number 0")
         kept = int(re.findall(r"\d+", given)[0])
         if kept < client.saved:
             self.count.lost_answers.append(f"answer {client.saved} was saved, but the draft has {kept}")

@@ -40,6 +40,8 @@ ROOM: Final = 4096
 """Bytes kept free in the lock file, so that the last word can be saved on a full disk."""
 TOLD_WITHIN_S: Final = 1.0
 """A cluster tells supervisor and worker to stop at the same time; the worker may be gone first."""
+EXACT: Final = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""A GPU then multiplies all of a 32-bit number, not 10 bits of its fraction: results are compared with the CPU's."""
 CPU_INSTEAD: Final = "The memory of the GPU was too small: the work goes on on the CPU, which is slower."
 
 
@@ -141,7 +143,7 @@ def _start(folder: Path, place: Place, lock: int) -> Worker:
         for note in place.notes:
             steps.note("warning", note)
         os.write(1, f"works on {place.device} of {host}\n".encode())
-    environment = {**os.environ, **place.environment, DEVICE: place.device}
+    environment = {**EXACT, **os.environ, **place.environment, DEVICE: place.device}
     return start(folder, environment, [lock, *place.descriptors])
 
 
