@@ -23,8 +23,9 @@ from textual.pilot import Pilot
 from zoowizard.assets import asset
 from zoowizard.drafts.draft import Draft, with_given
 from zoowizard.drafts.store import Workspace, open_workspace, save
+from zoowizard.launch import start_build
 from zoowizard.screens.app import ZoowizardApp
-from zoowizard.workflow import choose_one, fields_of, open_draft, start_build
+from zoowizard.workflow import choose_one, fields_of, open_draft
 
 PICTURES = Path(__file__).parent.parent / "assets" / "pictures"
 SIZE = (100, 30)

@@ -266,7 +266,7 @@ def end_of_build(terminal: Terminal, workspace: Path, seconds: float = 300.0) ->
     Raises RuntimeError where it does not pass.
     """
     from zoowizard.drafts.store import Workspace
-    from zoowizard.workflow import all_jobs
+    from zoowizard.launch import all_jobs
 
     at_work = time.monotonic()
     deadline = at_work + seconds

@@ -37,7 +37,7 @@ from zoowizard.jobs.engines import engine_of
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.settings import read_settings
 from zoowizard.jobs.state import read_job
-from zoowizard.workflow import retry, start_build
+from zoowizard.launch import retry, start_build
 
 root, draft_id, kind, earlier, first = sys.argv[1:6]
 workspace = open_workspace(Path(root))

@@ -17,8 +17,9 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.state import Job, cancel, read_job
+from zoowizard.launch import retry, start_build
 from zoowizard.packaging.archive import sha256
-from zoowizard.workflow import choose_one, fields_of, open_draft, retry, start_build
+from zoowizard.workflow import choose_one, fields_of, open_draft
 
 DEADLINE_S = 120.0
 

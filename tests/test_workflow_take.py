@@ -12,7 +12,8 @@ from zoowizard.drafts.questions import FIELDS
 from zoowizard.drafts.store import DraftBusy, Workspace, drafts, editing, load, open_workspace, save
 from zoowizard.errors import WrongUse, ZoowizardError
 from zoowizard.families.family import Recognition
-from zoowizard.workflow import board_lines, choose_one, fields_of, open_draft, start_build, take
+from zoowizard.launch import start_build
+from zoowizard.workflow import board_lines, choose_one, fields_of, open_draft, take
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
-"""The way of a model, without a screen: checkpoint → draft → job. The commands and the screens both walk it here."""
+"""The way of a model to its draft, and onto the board, without a screen. The commands and the screens walk it here."""
 
-import contextlib
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 from zoowizard.board.event import event_rows
 from zoowizard.board.lines import BoardLine, merged, model_row
@@ -18,7 +15,6 @@ from zoowizard.drafts.store import (
     Workspace,
     drafts,
     editing,
-    load,
     point_draft,
     remove_unstarted,
     save,
@@ -29,19 +25,9 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.pickles import printable
 from zoowizard.families.registry import family
-from zoowizard.jobs import warm
-from zoowizard.jobs.engines import engine_of
-from zoowizard.jobs.folder import create, read_spec
-from zoowizard.jobs.settings import JobSettings, read_settings
-from zoowizard.jobs.slots import priority_of
-from zoowizard.jobs.state import Job, list_jobs
+from zoowizard.jobs.folder import read_spec
+from zoowizard.jobs.state import list_jobs
 from zoowizard.upload.receipts import receipts
-
-TIME_LIMIT_S = 4 * 3600.0
-DESCRIPTIONS: Final = ("rdf.yaml", "bioimageio.yaml")
-"""The names that the description in a package's folder may have."""
-COPIES_IN_WORKSPACE: Final = 3
-"""So often a build holds the weights at least, as 32-bit numbers: in two formats, and one or both in the archive."""
 
 
 def fields_of(name: str) -> tuple[Field, ...]:
@@ -161,142 +147,6 @@ def unready(draft: Draft) -> dict[str, str]:
     return {**lacking, **wrong}
 
 
-def expect_build(workspace: Workspace, family_name: str) -> None:
-    """Load what a build of this family needs while the person answers questions, so that it begins at once.
-
-    Returns at once. It is only to save time: nothing is raised, and nothing done where jobs run on a cluster.
-    """
-    with contextlib.suppress(ZoowizardError):
-        if family_name and read_settings(workspace.root).engine == "local":
-            warm.start(family_name)
-
-
-def start_build(
-    workspace: Workspace,
-    draft: Draft,
-    output: Path | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
-    settings: JobSettings | None = None,
-    priority: int = 0,
-    resume: Path | None = None,
-) -> Path:
-    """Save the draft, start the job that builds it, and give the job's folder; see `start_builds`.
-
-    `resume` is the folder of an earlier build of this model that did not pass: what holds of it is not done again.
-    """
-    [folder] = start_builds(workspace, [draft], output, time_limit_s, settings, priority, resume)
-    return folder
-
-
-def start_builds(
-    workspace: Workspace,
-    drafts: Sequence[Draft],
-    output: Path | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
-    settings: JobSettings | None = None,
-    priority: int = 0,
-    resume: Path | None = None,
-) -> list[Path]:
-    """Save the drafts, start a job for each that builds it, together, and give the jobs' folders: all or none.
-
-    The packages will be saved in `output`, several in a folder each there, or else in each model's own folder of the
-    workspace. They run where
-    `settings` say, or else those of the workspace. Raises ZoowizardError where an answer is missing or wrong, the
-    packages could not be saved there, or the disk has too little room.
-    """
-    for draft in drafts:
-        if draft.checkpoint is None:
-            raise ZoowizardError("choose the model first")
-        if wanting := unready(draft):
-            raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
-    if output is not None:
-        _require_writable(output)
-        _require_room(output, drafts, 1)
-    _require_room(workspace.root, drafts, COPIES_IN_WORKSPACE)
-    for draft in drafts:
-        save(workspace, draft)
-    wanted = [
-        (workspace.jobs(draft.id), "build", draft.id, _build(workspace, draft, folder, resume))
-        for draft, folder in zip(drafts, _outputs(output, drafts), strict=True)
-    ]
-    return _start(workspace, wanted, time_limit_s, settings, priority)
-
-
-def _outputs(output: Path | None, drafts: Sequence[Draft]) -> list[Path | None]:
-    """Where each package goes: several get a folder each, for each comes with a report of the same name."""
-    if output is None or len(drafts) == 1:
-        return [output] * len(drafts)
-    return [output / draft.id for draft in drafts]
-
-
-def _build(workspace: Workspace, draft: Draft, output: Path | None, resume: Path | None) -> dict[str, Any]:
-    return {
-        "family": draft.family,
-        "checkpoint": str(draft.checkpoint),
-        "values": {name: known.value for name, known in draft.values.items()},
-        "name": draft.id,
-        "output": str((output or workspace.packages(draft.id)).absolute()),
-        "umask": _umask(),
-        "resume": None if resume is None else str(resume.absolute()),
-    }
-
-
-def retry(workspace: Workspace, job: Job, settings: JobSettings | None = None) -> Path:
-    """Build a model again after `job` has ended, with the answers as they are now; gives the new job's folder.
-
-    What that job did already and still holds is not done again. One that ran into its time limit gets twice the time.
-    It runs where `settings` say, or else as `settings_of_retry` gives them. Raises ZoowizardError where the job is no
-    build, or still runs, and as `start_build` does.
-    """
-    if job.kind != "build":
-        raise WrongUse(f"{job.id}: is no build, so there is nothing to go on with; start it anew")
-    if not job.over:
-        does = "waits for its turn" if job.state == "queued" else "still runs"
-        raise WrongUse(f"{job.id}: {does}; wait for its end, or cancel it first")
-    draft = load(workspace, job.model)
-    if job.folder.parent.resolve() != workspace.jobs(draft.id).resolve():
-        raise WrongUse(f"{job.id}: is no job of the model {draft.id}")
-    spec = read_spec(job.folder)
-    settings = settings or settings_of_retry(workspace, job)
-    limit = (spec.time_limit_s or TIME_LIMIT_S) * (2 if job.state == "timed-out" else 1)
-    output = Path(spec.work["output"])
-    return start_build(workspace, draft, output, limit, settings, priority_of(job.folder), resume=job.folder)
-
-
-def settings_of_retry(workspace: Workspace, job: Job) -> JobSettings:
-    """Where a retry runs: as the workspace's settings say; one that ran on a cluster asks for the same there."""
-    settings, asked = read_settings(workspace.root), read_spec(job.folder).slurm
-    return settings if asked is None else settings.model_copy(update={"slurm": asked})
-
-
-def start_test(
-    workspace: Workspace,
-    package: Path,
-    output: Path | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
-    settings: JobSettings | None = None,
-    priority: int = 0,
-) -> Path:
-    """Start the job that tests any package; gives its folder, where the report goes unless `output` is given."""
-    described = _description(package)
-    if output is not None:
-        _require_writable(output)
-    work = {
-        "package": str(described.absolute()),
-        "output": None if output is None else str(output.absolute()),
-        "umask": _umask(),
-    }
-    wanted = (workspace.root / "jobs", "test", package.stem, work)
-    [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
-    return folder
-
-
-def all_jobs(workspace: Workspace) -> list[Job]:
-    """Every job of the workspace, newest first."""
-    folders = [workspace.root / "jobs", *sorted((workspace.root / "models").glob("*/jobs"))]
-    return sorted((job for folder in folders for job in list_jobs(folder)), key=lambda job: job.id, reverse=True)
-
-
 def board_lines(workspace: Workspace) -> tuple[list[BoardLine], list[str]]:
     """The lines of the board: the event's rows, each with the model that it is about, then the other models.
 
@@ -320,80 +170,6 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
     built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
     built_from = None if built is None else read_spec(built.folder).work.get("values")
     return fold(draft, fields_of(draft.family), jobs, receipts(workspace, draft.id), built_from)
-
-
-def _description(package: Path) -> Path:
-    """The file to test: the package itself, or the description where it is a folder."""
-    try:
-        if not package.exists():
-            raise WrongUse(f"{package}: there is no such file; give the zip of a package, or its rdf.yaml")
-        if package.is_file():
-            with package.open("rb"):
-                return package
-        if not package.is_dir():
-            raise WrongUse(f"{package}: is no regular file but a pipe, a device or a socket")
-        found = [package / name for name in DESCRIPTIONS if (package / name).is_file()]
-    except OSError as problem:
-        raise ZoowizardError(f"{package}: cannot be read ({(problem.strerror or str(problem)).lower()})") from problem
-    if not found:
-        raise WrongUse(f"{package}: there is no rdf.yaml in this folder; give the zip of a package, or its rdf.yaml")
-    return found[0]
-
-
-def _require_writable(folder: Path) -> None:
-    """Find out before the work, rather than after it, that its result cannot be saved. Raises ZoowizardError."""
-    there = _nearest(folder)
-    if not there.is_dir():
-        raise WrongUse(f"{there}: is no folder, so nothing can be saved in it; choose another with --output")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ZoowizardError(f"{there}: you may not save anything in this folder; choose another with --output")
-
-
-def _require_room(folder: Path, drafts: Sequence[Draft], copies: int) -> None:
-    """Refuse to begin where not even so many copies of the weights have room. Raises ZoowizardError."""
-    parameters = [draft.get("parameters") for draft in drafts]
-    needed = copies * 4 * sum(number for number in parameters if isinstance(number, int))
-    free = shutil.disk_usage(_nearest(folder)).free
-    if free < needed:
-        need = f"{'this build needs' if len(drafts) == 1 else f'these {len(drafts)} builds need'} {needed / 1e6:.0f} MB"
-        raise ZoowizardError(
-            f"the disk is full: {folder} has room for {free / 1e6:.0f} MB, and {need} there or more; free some space, "
-            "or choose another disk"
-        )
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or what of the way to it is there already."""
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
-
-
-def _start(
-    workspace: Workspace,
-    wanted: Sequence[tuple[Path, str, str, Mapping[str, Any]]],
-    time_limit_s: float,
-    settings: JobSettings | None,
-    priority: int,
-) -> list[Path]:
-    """Make and start jobs: for each where its folder goes, its kind, its model, its work."""
-    asked = settings or read_settings(workspace.root)
-    slurm = asked.slurm if asked.engine == "slurm" else None
-    folders: list[Path] = []
-    try:
-        for parent, kind, model, work in wanted:
-            folders.append(create(parent, kind, model, work, time_limit_s, slurm, priority))
-    except ZoowizardError:
-        for folder in folders:  # nobody knows them yet
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    engine_of(folders[0]).start(folders)
-    return folders
-
-
-def _umask() -> int:
-    """Jobs work with a umask of their own, so that nobody else reads their files; a package is for sharing."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
 
 
 def _known(recognition: Recognition) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from disks import may_mount
 
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.events import Ended
-from zoowizard.jobs.folder import create
+from zoowizard.jobs.folder import create, read_result
 from zoowizard.jobs.state import Job, cancel, follow, list_jobs, read_job
 
 Start = Callable[..., Path]
@@ -132,6 +132,16 @@ def test_killed_supervisor_and_worker(start: Start, supervisor_of: ProcessOf, wo
     assert read_job(folder).reason == "the computer was restarted while it ran; start it again"
 
 
+def test_the_time_limit_holds_without_a_supervisor(tmp_path: Path) -> None:
+    folder = create(tmp_path, "selftest", "nuclei", {"do": [{"wait": 600}]}, time_limit_s=0.5)
+    command = [sys.executable, "-P", "-m", "zoowizard.jobs.runner", str(folder)]
+    worker = subprocess.run(command, process_group=0, timeout=120, check=False)
+    assert worker.returncode == -signal.SIGKILL
+    word = read_result(folder / "outcome.json")
+    assert word is not None
+    assert (word.status, word.reason) == ("timed-out", "it was stopped at its time limit of 0.5 seconds")
+
+
 def test_cancel_ends_all_its_processes(start: Start, worker_of: ProcessOf, until: Callable[..., None]) -> None:
     folder = start({"child": 60}, {"wait": 60})
     group = worker_of(folder)
@@ -178,7 +188,7 @@ def test_a_terminal_that_hangs_up(tmp_path: Path, worker_of: ProcessOf, supervis
 import fcntl, termios, time
 from pathlib import Path
 from zoowizard.jobs.engines import LocalEngine
-from zoowizard.jobs.folder import create
+from zoowizard.jobs.folder import create, read_result
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 LocalEngine().start([create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 4}}]}})])
 time.sleep(60)

@@ -27,7 +27,7 @@ from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import is_held
 from zoowizard.jobs.state import cancel, follow, read_job
-from zoowizard.workflow import expect_build
+from zoowizard.launch import expect_build
 
 Until = Callable[..., None]
 LONG_S = 240

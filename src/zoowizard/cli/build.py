@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def build(given: argparse.Namespace) -> int:
     """Convert, package and test a model, or several together: all are checked before the first is started."""
     from zoowizard.drafts.completeness import deferred, hints
-    from zoowizard.workflow import fields_of, start_builds, unready
+    from zoowizard.launch import start_builds
+    from zoowizard.workflow import fields_of, unready
 
     workspace = workspace_of(given)
     settings = settings_of(given, workspace.root)
@@ -98,8 +99,9 @@ def _of(draft: "Draft", several: bool) -> str:
 
 def _ask(draft: "Draft", workspace: "Workspace") -> "Draft":
     from zoowizard.drafts.store import save
+    from zoowizard.launch import expect_build
     from zoowizard.prompts import PromptsEnded, ask_missing
-    from zoowizard.workflow import expect_build, fields_of, unready
+    from zoowizard.workflow import fields_of, unready
 
     if unready(draft):
         expect_build(workspace, draft.family)

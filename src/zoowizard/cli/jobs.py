@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def jobs(given: argparse.Namespace) -> int:
     """List jobs, remove what nobody needs of them, or follow, cancel, retry or show the log of one."""
-    from zoowizard.workflow import all_jobs
+    from zoowizard.launch import all_jobs
 
     workspace = workspace_of(given)
     if given.action == "clean":
@@ -135,7 +135,7 @@ def _priority(job: "Job", given: argparse.Namespace) -> int:
 
 def _retry(workspace: "Workspace", job: "Job", given: argparse.Namespace) -> int:
     from zoowizard.drafts.store import editing
-    from zoowizard.workflow import retry, settings_of_retry
+    from zoowizard.launch import retry, settings_of_retry
 
     settings = settings_of(given, workspace.root, settings_of_retry(workspace, job))
     with editing(workspace, job.model):

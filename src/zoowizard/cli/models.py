@@ -74,7 +74,7 @@ def answers(given: argparse.Namespace) -> int:
 
 def test(given: argparse.Namespace) -> int:
     """Run the zoo's own tests on any package."""
-    from zoowizard.workflow import start_test
+    from zoowizard.launch import start_test
 
     workspace, limit_s = workspace_of(given), given.time_limit * 60
     settings = settings_of(given, workspace.root)

@@ -77,3 +77,10 @@ def signal_group(group: int, number: int) -> None:
     """Send a signal to all processes of a group, if any is left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def in_words(seconds: float) -> str:
+    """A time for a person."""
+    if seconds == 1:
+        return "1 second"
+    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"

@@ -14,14 +14,20 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Final
 
 from zoowizard.atomic import write_json
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.folder import EVENTS, KINDS, OUTCOME, WORKER, Result, read_spec
 from zoowizard.jobs.gpus import VISIBLE, is_want_of_gpu_memory
-from zoowizard.jobs.processes import GPU_MEMORY, NO_LAST_WORD, STOPPED
+from zoowizard.jobs.processes import GPU_MEMORY, GRACE_S, NO_LAST_WORD, STOPPED, in_words
+from zoowizard.jobs.states import Ending
 from zoowizard.jobs.steps import Steps, in_a_sentence, is_want_of_memory
+
+OVERDUE_S: Final = 2 * GRACE_S
+"""The supervisor keeps the time limit; so much later the worker keeps it itself, in case that one was killed."""
+LONGEST_S: Final = 1e8
+"""More than three years: the system's timers take no number that is much larger."""
 
 
 def main(folder: Path) -> int:
@@ -36,6 +42,8 @@ def main(folder: Path) -> int:
     try:
         (folder / WORKER).write_text(f"{os.getpgrp()}\n")
         spec = read_spec(folder)
+        if spec.time_limit_s is not None:
+            _end_after(spec.time_limit_s, folder, started)
         work = importlib.import_module(KINDS[spec.kind])
         outcome = work.run(spec.work, folder, Steps(folder / EVENTS))
         _say_last(folder, started, "passed", outcome=outcome)
@@ -47,7 +55,7 @@ def main(folder: Path) -> int:
         if may_use_gpu and is_want_of_gpu_memory(problem):
             return GPU_MEMORY  # no last word: the supervisor lets the CPU do it
         reason = in_a_sentence(problem)
-        status: Literal["failed", "out-of-memory"] = "out-of-memory" if is_want_of_memory(problem) else "failed"
+        status: Ending = "out-of-memory" if is_want_of_memory(problem) else "failed"
     try:
         _say_last(folder, started, status, reason=reason)
     except ZoowizardError:
@@ -58,13 +66,24 @@ def main(folder: Path) -> int:
 def _say_last(
     folder: Path,
     started: float,
-    status: Literal["passed", "failed", "out-of-memory"],
+    status: Ending,
     reason: str = "",
     outcome: dict[str, Any] | None = None,
 ) -> None:
     seconds = round(time.monotonic() - started, 3)
     word = Result(status=status, reason=reason, seconds=seconds, ended=datetime.now(UTC), outcome=outcome)
     write_json(folder / OUTCOME, word.model_dump(mode="json"))
+
+
+def _end_after(limit_s: float, folder: Path, started: float) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        reason = f"it was stopped at its time limit of {in_words(limit_s)}"
+        with contextlib.suppress(ZoowizardError):
+            _say_last(folder, started, "timed-out", reason=reason)
+        os.killpg(0, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, min(limit_s + OVERDUE_S, LONGEST_S))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

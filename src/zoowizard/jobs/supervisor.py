@@ -25,6 +25,7 @@ from zoowizard.jobs.processes import (
     GRACE_S,
     NO_LAST_WORD,
     STOPPED,
+    in_words,
     memory_kills,
     signal_group,
     whereabouts,
@@ -107,7 +108,7 @@ def _run(folder: Path, lock: int, wake: int, turn: Turn, stopped: Callable[[Path
     code = worker.poll() or 0
     reasons = {
         "cancelled": "it was cancelled",
-        "timed-out": f"it was stopped at its time limit of {_in_words(limit or 0)}",
+        "timed-out": f"it was stopped at its time limit of {in_words(limit or 0)}",
     }
     killed = kills()
     memory_ran_out = None if killed is None or kills_before is None else killed > kills_before
@@ -254,12 +255,6 @@ def _verdict(folder: Path, code: int, memory_ran_out: bool | None) -> tuple[str,
     if code == 0:
         return "died", "it ended without leaving a result; the log may say why"
     return "failed", f"it ended with exit code {code} and did not say why; the log may"
-
-
-def _in_words(seconds: float) -> str:
-    if seconds == 1:
-        return "1 second"
-    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
 
 
 def _name(number: int) -> str:

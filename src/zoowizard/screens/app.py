@@ -135,7 +135,7 @@ class ZoowizardApp(App[None]):
         """Load what the wizard is made of piece by piece, so that no piece holds up a key."""
         import importlib
 
-        for name in ("pydantic", "zoowizard.drafts.store", "zoowizard.workflow", "zoowizard.screens.wizard"):
+        for name in ("pydantic", "zoowizard.drafts.store", "zoowizard.launch", "zoowizard.screens.wizard"):
             await asyncio.sleep(0.05)
             importlib.import_module(name)
 
@@ -180,7 +180,7 @@ class ZoowizardApp(App[None]):
     @work(exclusive=True, group="retry")
     async def _on_retry_build(self, event: RetryBuild) -> None:
         from zoowizard.history import history
-        from zoowizard.workflow import retry
+        from zoowizard.launch import retry
 
         def again() -> None:
             newest = history(self.workspace, event.draft_id).newest

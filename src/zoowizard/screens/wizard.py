@@ -23,6 +23,7 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import from_json, obstacle
 from zoowizard.history import history
 from zoowizard.jobs.engines import engine_of
+from zoowizard.launch import expect_build, retry, start_build
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.holding import Holding, is_free, traces
 from zoowizard.screens.situation import (
@@ -42,7 +43,7 @@ from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
 from zoowizard.screens.steps.upload import PackageSaved
 from zoowizard.screens.widgets.title_line import StepLine, TitleLine
-from zoowizard.workflow import brought_up_to_date, expect_build, fields_of, retry, start_build, take
+from zoowizard.workflow import brought_up_to_date, fields_of, take
 
 LOOK_EVERY_S = 2.0
 """How often the wizard looks whether another terminal changed the draft or started a job."""
