@@ -42,6 +42,7 @@ class Cluster:
             "SLURM_TEST_PORT": str(self.port),
             "SLURM_TEST_CPUS": str(CORES),
             "SLURM_TEST_MESSAGETIMEOUT": "2",
+            "SLURM_TEST_SLURMDTIMEOUT": "300",  # a node that is only slow must not be taken for a broken one
             "SLURM_TEST_CGROUP": str(int(has_memory_groups())),
             **({"SLURM_TEST_CLEAN": "1"} if forgetful else {}),
         }

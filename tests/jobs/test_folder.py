@@ -91,6 +91,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
 
 def test_no_secret_reaches_a_job() -> None:
     ours = {"HF_TOKEN": "x", "HYPHA_API_KEY": "x", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin", "KEYBOARD": "de"}
+    ours |= {"PGPASSWORD": "x", "SMTP_PASS": "x", "GITHUB_PAT": "x"}
     theirs = environment({**ours, "COLUMNS": "80", "TOKENIZERS_PARALLELISM": "false"})
     assert set(theirs) & set(ours) == {"PATH", "KEYBOARD"}
     assert theirs["PYTHONUNBUFFERED"] == "1" and theirs["TOKENIZERS_PARALLELISM"] == "false"

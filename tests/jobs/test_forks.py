@@ -296,3 +296,18 @@ def test_a_door_that_is_a_socket_pair(until: Until) -> None:
     assert server.wait(60) == 0  # nobody is left who could ask
     with pytest.raises(OSError):
         forks.knock(theirs)
+
+
+def test_a_system_that_is_not_linux(until: Until) -> None:
+    program = (
+        "import os, socket, sys; from zoowizard.jobs import forks; sys.platform = 'darwin';"
+        "[delattr(os, name) for name in ('waitid', 'P_PID', 'WNOWAIT', 'pidfd_open') if hasattr(os, name)];"
+        "forks.serve(socket.socket(fileno=int(sys.argv[1])), forks.handed_over)"
+    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        server = subprocess.Popen([sys.executable, "-c", program, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    with ours:
+        child = forks.ask(forks.knock(ours), Request("os:getppid", [], {}, "/"), [0, 1, 2], 60)
+        assert child.wait() == server.pid & 0xFF
+    assert server.wait(60) == 0

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from commands import run_zoowizard
 
+from zoowizard.jobs import housekeeping
 from zoowizard.jobs.build_steps import RECORDS
 from zoowizard.jobs.folder import create
-from zoowizard.jobs.housekeeping import clean, disk_use, job_parents, trim, use_in_words
+from zoowizard.jobs.housekeeping import _remove_job, clean, disk_use, job_parents, trim, use_in_words
+from zoowizard.jobs.locks import claim
 from zoowizard.jobs.state import list_jobs, read_job
 
 Start = Callable[..., Path]
@@ -164,6 +167,25 @@ def test_what_was_left_half_made_or_half_removed(tmp_path: Path) -> None:
     assert ".removed-1234" not in names(newest)
 
 
+@pytest.mark.parametrize("name", [".new-abcd", ".removed-1234", "job/.saving-1234"])
+def test_what_is_finished_while_one_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    newest, old = job(tmp_path, "failed", 1), job(tmp_path, "failed", 2)
+    half = Path(str(tmp_path / name).replace("/job/", f"/{old.name}/"))
+    half.mkdir()
+    entries = housekeeping._entries
+
+    def then_finish(folder: Path) -> list[os.DirEntry[str]]:
+        found = entries(folder)
+        if any(Path(one.path) == half for one in found):
+            half.rename(tmp_path / "whole")
+        return found
+
+    monkeypatch.setattr(housekeeping, "_entries", then_finish)
+    use = disk_use([tmp_path])
+    assert not half.exists()
+    assert [removal.folder for removal in use.removals] == [newest, old]
+
+
 def test_a_cleaner_that_is_killed_leaves_no_half_job(tmp_path: Path, until: Until) -> None:
     old = job(tmp_path, "failed", 50)
     for number in range(3000):
@@ -191,6 +213,42 @@ def test_one_that_never_started_never_will(tmp_path: Path) -> None:
     assert read_job(waiting).state == "died"
     cleaned(tmp_path)
     assert not waiting.exists() and newest.exists()
+
+
+def test_one_that_started_since_the_look_stays(tmp_path: Path) -> None:
+    late = job(tmp_path, None, 40)
+    an_hour_ago = (late / "job.json").stat().st_mtime - 3600
+    os.utime(late / "job.json", (an_hour_ago, an_hour_ago))
+    job(tmp_path, "failed", 1)
+    [removal] = [one for one in disk_use([tmp_path]).removals if one.whole]
+    assert removal.folder == late
+    held = [claim(late / name, "{}" if name == "supervisor" else " ") for name in ("supervisor", "lock")]
+    assert _remove_job(removal) == 0
+    assert read_job(late).state == "starting"
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def test_two_cleaners_do_not_disturb_each_other(tmp_path: Path) -> None:
+    for number in range(20):
+        half = tmp_path / f".removed-{number:04}" / "contents"
+        half.mkdir(parents=True)
+        for name in range(100):
+            (half / str(name)).touch()
+    program = (
+        "import sys; from pathlib import Path; from zoowizard.jobs.housekeeping import *; "
+        "use = disk_use([Path(sys.argv[1])]); print(flush=True); input(); print(clean(use)[1])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipe = subprocess.PIPE
+    cleaners = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for cleaner in cleaners:
+        assert cleaner.stdout is not None and cleaner.stdout.readline() == "\n"
+    for cleaner in cleaners:
+        assert cleaner.stdin is not None
+        cleaner.stdin.write("\n")
+        cleaner.stdin.flush()
+    assert [cleaner.communicate(timeout=60)[0] for cleaner in cleaners] == ["[]\n", "[]\n"]
 
 
 def test_files_with_several_names_are_counted_once(tmp_path: Path) -> None:

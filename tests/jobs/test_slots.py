@@ -394,6 +394,21 @@ def test_a_job_does_not_wait_for_places_that_it_cannot_have_anyway(slots: Path, 
     os.close(folder)
 
 
+def test_a_job_leaves_the_only_place_that_one_before_it_can_have(
+    slots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOOWIZARD_AT_ONCE", "3")
+    folder = line.open_shared()
+    held = line.put(folder, Ticket(f"ticket-{'f' * 16}", os.geteuid(), 1.0, 0, ("cpu-0",)))
+    turn = Turn(tmp_path / "jobs" / "job")
+    assert turn.take() is not None
+    assert [ticket.at for ticket in line.tickets(folder) if ticket.at] == ["cpu-1"]
+    assert line.is_free(folder, "cpu-0")
+    turn.close()
+    os.close(held)
+    os.close(folder)
+
+
 def test_how_many_at_once_as_set_for_the_workspace(
     begin: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

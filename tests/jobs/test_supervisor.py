@@ -17,7 +17,9 @@ from disks import may_mount
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.events import Ended
 from zoowizard.jobs.folder import create, read_result
+from zoowizard.jobs.processes import GPU_MEMORY
 from zoowizard.jobs.state import Job, cancel, follow, list_jobs, read_job
+from zoowizard.jobs.supervisor import _watch
 
 Start = Callable[..., Path]
 ProcessOf = Callable[[Path], int]
@@ -185,10 +187,11 @@ def test_the_last_event_has_a_line_of_its_own(start: Start, worker_of: ProcessOf
 
 def test_a_terminal_that_hangs_up(tmp_path: Path, worker_of: ProcessOf, supervisor_of: ProcessOf) -> None:
     program = f"""
-import fcntl, termios, time
+import fcntl, signal, termios, time
 from pathlib import Path
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create, read_result
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which whoever runs the tests may have had ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 LocalEngine().start([create(Path({str(tmp_path)!r}), "selftest", "nuclei", {{"do": [{{"wait": 4}}]}})])
 time.sleep(60)
@@ -237,3 +240,29 @@ def test_time_limit_also_for_one_that_does_not_listen(deaf: Path) -> None:
     assert (job.state, job.reason) == ("timed-out", "it was stopped at its time limit of 10 seconds")
     assert job.seconds is not None and job.seconds > 14.9
     assert job.steps[-1].state == "stopped"
+
+
+class EndsForWantOfGpuMemory:
+    """A worker that ends in the moment in which its supervisor hears a signal."""
+
+    pid = 2**30  # there is none
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def poll(self) -> int | None:
+        self.looks += 1
+        return GPU_MEMORY if self.looks > 1 else None
+
+    def fileno(self) -> int | None:
+        return None
+
+
+def test_cancelled_when_the_memory_of_the_gpu_ran_out(tmp_path: Path) -> None:
+    wake, signalled = os.pipe()
+    os.write(signalled, bytes([signal.SIGTERM, signal.SIGCHLD]))
+    assert _watch(EndsForWantOfGpuMemory(), wake, 0.0, None, None) == "cancelled"
+    os.write(signalled, bytes([signal.SIGCHLD]))
+    assert _watch(EndsForWantOfGpuMemory(), wake, 0.0, None, None) == ""
+    os.close(wake)
+    os.close(signalled)

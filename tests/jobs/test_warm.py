@@ -3,10 +3,12 @@
 All with the real thing: the process that loads torch, the library and the framework.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from commands import Demo, run_zoowizard
 import zoowizard
 from zoowizard.assets import asset
 from zoowizard.drafts.workspace import Workspace
-from zoowizard.jobs import warm
+from zoowizard.jobs import forks, warm
 from zoowizard.jobs.engines import LocalEngine
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import is_held
@@ -131,6 +133,64 @@ def test_it_ends_when_the_sources_were_changed(runtime: Path, until: Until) -> N
     assert warm.running() and len(processes_of(runtime)) >= 1
     (package / "errors.py").touch()
     until(lambda: not processes_of(runtime), LONG_S)
+
+
+def test_it_is_found_where_one_was_killed_before(runtime: Path) -> None:
+    folder = runtime / "zoowizard"
+    folder.mkdir(mode=0o700)
+    (folder / "0123.lock").write_text("4000000000000\n")
+    lock = warm._lock(warm._Site(folder, "0123"))
+    assert lock is not None
+    assert warm.running() == [os.getpid()]
+    os.close(lock)
+
+
+LOADS_NOTHING = """
+import sys
+from zoowizard.jobs import warm
+from zoowizard.packaging import clean
+clean.warm_up = lambda *wanted, **how: None
+warm._load = lambda *wanted: None
+warm._is_short_of_memory = lambda needed_mb: False
+sys.exit(warm.main("yolo"))
+"""
+
+
+def test_it_tells_how_its_forks_ended_where_its_folder_is_removed(runtime: Path, tmp_path: Path, until: Until) -> None:
+    run = runtime / "run"
+    run.mkdir()
+    waits = tmp_path / "waits"
+    waits.write_text(f"#!/bin/sh\nwhile [ ! -e '{tmp_path}/go' ]; do sleep 0.05; done; exit 7\n")
+    waits.chmod(0o700)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(run), "ZOOWIZARD_WARM_IDLE_S": "2"}
+
+    def fork() -> forks.Forked | None:
+        with contextlib.suppress(OSError, forks.Refused):
+            [address] = run.glob("zoowizard/*.socket")
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(address))
+            return forks.ask(
+                connection, forks.Request("subprocess:call", [str(waits)], environment, "/"), [0, 1, 2], 60
+            )
+        return None
+
+    with subprocess.Popen([sys.executable, "-c", LOADS_NOTHING], env=environment) as process:
+        until(lambda: list(run.glob("zoowizard/*.socket")), 60)
+        child = None
+        while child is None:  # its address is there before it listens, and it refuses while it loads
+            assert process.poll() is None
+            child = fork()
+        run.rename(runtime / "gone")  # as when the last session of a person ends
+        until(lambda: not _is_heard(runtime / "gone"), 60)
+        assert child.poll() is None
+        (tmp_path / "go").touch()
+        assert child.wait() == 7
+    assert process.returncode == 0
+
+
+def _is_heard(run: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return any(connection.connect_ex(str(address)) == 0 for address in run.glob("zoowizard/*.socket"))
 
 
 def test_a_job_does_not_wait_for_one_that_is_still_loading(runtime: Path, tmp_path: Path, until: Until) -> None:

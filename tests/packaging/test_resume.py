@@ -35,6 +35,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "later"
 
 
+def test_the_ruins_of_a_package_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ruins-1.0.dist-info").mkdir()  # as pip leaves it where it was interrupted
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "model.pt").write_text("weights")
+    made_from = resume.origin("yolo", tmp_path / "model.pt", np.zeros((2, 2)), {})
+    assert all(made_from.versions.values()) and "numpy" in made_from.versions
+
+
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 

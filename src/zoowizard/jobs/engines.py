@@ -11,7 +11,10 @@ from typing import Protocol
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.locks import require_private
 
-_SECRET_WORDS = {"TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIALS", "KEY"}
+_SECRET_WORDS = {
+    *("TOKEN", "SECRET", "KEY", "APIKEY", "PAT", "CREDENTIAL", "CREDENTIALS"),
+    *("PASS", "PASSWD", "PASSWORD", "PASSPHRASE", "PGPASSWORD"),
+}
 _TERMINAL = {"COLUMNS", "LINES", "SSH_AUTH_SOCK"}
 
 

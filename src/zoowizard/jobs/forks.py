@@ -224,9 +224,10 @@ class _Children:
         for pid, (connection, _) in list(self.by_pid.items()):
             if connection in gone:
                 os.kill(pid, signal.SIGKILL)
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
                 continue
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            code = os.waitstatus_to_exitcode(status)
             with contextlib.suppress(OSError):
                 connection.sendall(_line(exit=code))
             connection.close()

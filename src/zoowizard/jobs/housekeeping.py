@@ -20,7 +20,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import RECORDS
 from zoowizard.jobs.folder import EVENTS, ID, JOB, LOG, RESULT, SUPERVISOR, runs_before
 from zoowizard.jobs.locks import claim, require_private
-from zoowizard.jobs.state import Job, list_jobs
+from zoowizard.jobs.state import Job, list_jobs, read_job
 
 KEEP_DAYS: Final = 30.0
 DAY_S: Final = 86_400.0
@@ -189,7 +189,9 @@ def _bulk(folder: Path, resumable: bool, passed: bool) -> list[Path]:
 
 def _is_bulky(entry: os.DirEntry[str]) -> bool:
     if entry.name.startswith("."):  # of one that was killed while it saved, or saves this moment
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > SAVES_WITHIN_S
+        with contextlib.suppress(FileNotFoundError):  # it was saved meanwhile
+            return time.time() - entry.stat(follow_symlinks=False).st_mtime > SAVES_WITHIN_S
+        return False
     if entry.is_dir(follow_symlinks=False) or entry.name.endswith(".zip"):
         return True
     return entry.name not in _TOLD and _size(Path(entry.path)) > BULKY
@@ -212,7 +214,9 @@ def _left_over(parent: Path) -> list[Path]:
     """What a killed process left half made or half removed here: ours alone, and a day old where it is a new job."""
     found = []
     for entry in _entries(parent):
-        if entry.name.startswith(LEFT_OVER) and entry.is_dir(follow_symlinks=False):
+        if not (entry.name.startswith(LEFT_OVER) and entry.is_dir(follow_symlinks=False)):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # a new job that is whole by now, or somebody else cleans too
             there = entry.stat(follow_symlinks=False)
             is_done = entry.name.startswith(REMOVED) or time.time() - there.st_mtime > DAY_S
             if there.st_uid == os.geteuid() and is_done:
@@ -221,13 +225,15 @@ def _left_over(parent: Path) -> list[Path]:
 
 
 def _remove_job(removal: Removal) -> int:
-    """Remove a job. One that never started is claimed before, so that it never will."""
+    """Remove a job. One that never started is claimed before, so that it never will; one that did since stays."""
     require_private(removal.folder)
     if not (removal.folder / SUPERVISOR).exists() and not (removal.folder / RESULT).exists():
         try:
             os.close(claim(removal.folder / SUPERVISOR, "{}"))
         except FileExistsError:
             return 0  # it starts this moment
+    elif not read_job(removal.folder).over:
+        return 0
     return _remove([removal.folder])
 
 
@@ -241,10 +247,11 @@ def _remove(paths: Iterable[Path]) -> int:
             renamed.append(beside)
     freed = _freed([Removal(path, True, (path,)) for path in renamed])
     for path in renamed:
-        if stat.S_ISDIR(path.lstat().st_mode):
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):  # what was left over before, too
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     return freed
 
 

@@ -125,6 +125,7 @@ class Turn:
             if len(free) <= len(ahead) and all(one.at != place for one in working) and line.is_free(folder, place):
                 free.append(place)
         rivals = [one for one in ahead if not set(free).isdisjoint(one.wants)]
+        free.sort(key=lambda place: sum(place in one.wants for one in rivals))  # to those before us what they can have
         for place in free if len(free) > len(rivals) else ():
             if (held := line.take(folder, place)) is not None:
                 self._work_at(folder, replace(now, at=place), held)

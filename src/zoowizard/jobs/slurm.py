@@ -198,7 +198,7 @@ def cancel(folder: Path) -> Job:
     """
     require_private(folder)
     if not (folder / RESULT).exists():
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(OSError):  # asked before; or a full disk, on which SLURM's word must do
             (folder / CANCEL).touch(mode=0o600, exist_ok=False)
         never = Submission(name=f"zoowizard-{uuid4().hex}", submitted=datetime.now(UTC))
         if read_submission(folder) is None and claim_submission(folder, never):

@@ -38,7 +38,7 @@ from zoowizard.terminal import printable
 if TYPE_CHECKING:
     from zoowizard.jobs.slurm_state import Told
 
-STARTS_WITHIN_S = 30.0
+STARTS_WITHIN_S = 60.0
 POLL_S = 0.05
 CLUSTER_POLL_S = 0.25
 LEAST_ROOM = 1 << 16

@@ -200,6 +200,8 @@ def _watch(worker: Worker, wake: int, started: float, limit: float | None, by_pe
             if not late and by_person is not None and not by_person():
                 ending = "stopped"
     signal_group(worker.pid, signal.SIGKILL)
+    if not ending and worker.poll() == GPU_MEMORY and heard & {signal.SIGTERM, signal.SIGINT}:  # else it would go on
+        ending = "cancelled" if by_person is None or by_person() else "stopped"
     if not ending and by_person is not None and worker.poll() in (STOPPED, -signal.SIGTERM, -signal.SIGKILL):
         heard |= _heard_within(wake, TOLD_WITHIN_S)
         if signal.SIGTERM in heard:
@@ -292,8 +294,8 @@ def _record(folder: Path, lock: int, status: str, reason: str, code: int | None,
     try:
         write_json(folder / RESULT, {**result, "outcome": word.outcome if word else None})
     except ZoowizardError:
-        text = json.dumps({**result, "reason": reason[:500]})
-        os.pwrite(lock, text.encode().ljust(ROOM), 0)
+        text = json.dumps({**result, "reason": reason[:500]}, ensure_ascii=False)  # escapes could be longer than ROOM
+        os.pwrite(lock, text.encode("utf-8", "backslashreplace").ljust(ROOM), 0)
     with contextlib.suppress(OSError):
         events = os.open(folder / EVENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         size = os.fstat(events).st_size

@@ -183,7 +183,10 @@ def main(family: str) -> int:
 
         def over(idle_s: float) -> bool:
             failed = loading.done() and loading.exception() is not None
-            changed = _site(family, begun_with) != found
+            try:
+                changed = _site(family, begun_with) != found
+            except (OSError, ZoowizardError):  # a file or the folder of addresses was removed
+                changed = True
             return failed or changed or idle_s > _number(IDLE_S, 600) or _is_short_of_memory(FREE_MB_TO_STAY)
 
         with socket.socket(socket.AF_UNIX) as door:
@@ -253,6 +256,7 @@ def _lock(found: _Site) -> int | None:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if found.lock.exists() and os.path.samestat(os.fstat(descriptor), found.lock.stat()):
+                os.ftruncate(descriptor, 0)  # one that was killed left its number
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 return descriptor
             break  # it was removed by one that ended this moment

@@ -277,7 +277,7 @@ def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any
 
 def _put(source: Path, target: Path) -> None:
     """Replace `target` by a link or copy of `source`. Raises OSError; no part of it is left then."""
-    beside = target.with_name(f".{target.name}.part")
+    beside = target.with_name(f".{target.name}-{source.parent.name}.part")  # two jobs may save here at once
     try:
         beside.unlink(missing_ok=True)
         try:

@@ -132,7 +132,8 @@ Taken = TypeVar("Taken")
 def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any]) -> Origin:
     """What a result is made from now. `image` is the test image as it was read; `values` are JSON."""
     pixels = hashlib.sha256(f"{image.dtype} {image.shape} ".encode() + np.ascontiguousarray(image).tobytes())
-    installed = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+    found = importlib.metadata.distributions()
+    installed = {name: one.version for one in found if (name := one.metadata["Name"])}  # ruins of one have no name
     versions = {**installed, "zoowizard": zoowizard.__version__, "python": platform.python_version()}
     return Origin(
         family=family,
