@@ -257,8 +257,9 @@ def strangers(folder: Path) -> list[str]:
 
 def half_written(root: Path) -> Iterator[str]:
     """Files under their own names that are not whole: records that are no JSON, lines that are none, broken zips."""
-    for path in root.rglob("*"):
-        if not path.is_file() or path.name.startswith(".") or ".part" in path.name:
+    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)  # what vanishes is passed over
+    for path in found:
+        if path.name.startswith(".") or "/.removed-" in str(path):
             continue
         try:
             if path.suffix == ".json":
@@ -270,6 +271,8 @@ def half_written(root: Path) -> Iterator[str]:
                         raise ValueError("a line without an end")
             elif path.suffix == ".zip" and path.parent.name == "packages" and zipfile.ZipFile(path).testzip():
                 raise ValueError("a damaged file in it")
+        except FileNotFoundError:  # it was removed meanwhile
+            continue
         except (ValueError, zipfile.BadZipFile) as problem:
             yield f"{path}: {problem}"
 
