@@ -24,6 +24,13 @@ os.environ.update(ZOOWIZARD_SLOTS=SLOTS, ZOOWIZARD_AT_ONCE="64")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that wants a GPU asks for `commands.GPUS`
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a cluster can be left out by its mark."""
+    for item in items:
+        if "started_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slurm)
+
+
 @pytest.fixture(scope="session")
 def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with a_cluster(tmp_path_factory.mktemp("slurm")) as cluster:

@@ -98,7 +98,7 @@ class Result(BaseModel):
     outcome: dict[str, Any] | None = None
 
 
-Record = TypeVar("Record", JobSpec, Result)
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def create(
@@ -160,7 +160,7 @@ def create(
 def read_spec(folder: Path) -> JobSpec:
     """What the job in `folder` shall do. Raises ZoowizardError, naming file and field, where that is wrong."""
     require_private(folder)
-    spec = _read(folder / JOB, JobSpec)
+    spec = read_record(folder / JOB, JobSpec)
     if spec is None:
         raise ZoowizardError(f"there is no {JOB} in {folder}, so it is no job")
     if spec.id != folder.name:
@@ -188,10 +188,14 @@ def read_result(path: Path) -> Result | None:
 
     Raises ZoowizardError, naming file and field, where it is not as it must be.
     """
-    return _read(path, Result)
+    return read_record(path, Result)
 
 
-def _read(path: Path, kind: type[Record]) -> Record | None:
+def read_record(path: Path, kind: type[Record]) -> Record | None:
+    """The record in the file `path`; None where there is none, or nothing is in it yet.
+
+    Raises ZoowizardError, naming file and field, where it is not as it must be.
+    """
     try:
         text = path.read_bytes().decode()
         return kind.model_validate(json.loads(text)) if text.strip() else None

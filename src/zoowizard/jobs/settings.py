@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from zoowizard.atomic import write_json
-from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.folder import Slurm
+from zoowizard.jobs.folder import Slurm, read_record
 
 FILE: Final = "jobs.json"
 
@@ -25,17 +24,7 @@ class JobSettings(BaseModel):
 
 def read_settings(root: Path) -> JobSettings:
     """The settings of the workspace `root`. Raises ZoowizardError, naming file and field, where they are wrong."""
-    path = root / FILE
-    try:
-        return JobSettings.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return JobSettings()
-    except OSError as problem:
-        raise ZoowizardError(f"could not read {path}: {(problem.strerror or str(problem)).lower()}") from problem
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ZoowizardError(f"{path}: {where} is wrong: {first['msg'][:1].lower()}{first['msg'][1:]}") from problem
+    return read_record(root / FILE, JobSettings) or JobSettings()
 
 
 def write_settings(root: Path, settings: JobSettings) -> None:

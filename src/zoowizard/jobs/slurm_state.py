@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from zoowizard.atomic import sync_folder, write_bytes
 from zoowizard.errors import ZoowizardError
-from zoowizard.jobs.folder import EVENTS, JOB, LOCK, RESULT, SUPERVISOR, Result, read_result
+from zoowizard.jobs.folder import EVENTS, JOB, LOCK, RESULT, SUPERVISOR, Result, read_record, read_result
 from zoowizard.jobs.locks import is_held
 from zoowizard.jobs.slurm_says import Row, SlurmTrouble, accounted, listed
 from zoowizard.jobs.slurm_words import CANCEL, ENDED, STOPPED, SUBMISSION, WAITING, WORKING, why_it_waits
@@ -57,19 +57,7 @@ class Told:
 
 def read_submission(folder: Path) -> Submission | None:
     """Under which name the job was submitted; None where it was not yet. Raises ZoowizardError where that is wrong."""
-    path = folder / SUBMISSION
-    try:
-        return Submission.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise ZoowizardError(f"could not read {path}: {os.strerror(problem.errno or 0).lower()}") from problem
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ZoowizardError(f"{path}: {where} is wrong: {first['msg'][:1].lower()}{first['msg'][1:]}") from problem
-    except (ValueError, RecursionError) as problem:
-        raise ZoowizardError(f"{path} is not readable JSON: {problem}") from problem
+    return read_record(folder / SUBMISSION, Submission)
 
 
 def store_id(folder: Path, submission: Submission, number: str) -> None:
