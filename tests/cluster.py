@@ -36,11 +36,21 @@ class Cluster:
         return str(self.folder / "etc" / "slurm.conf")
 
     def up(self, forgetful: bool = False) -> None:
-        """Start those daemons that are not there; a `forgetful` controller knows no job from before."""
+        """Start those daemons that are not there; a `forgetful` controller knows no job from before.
+
+        Its numbers begin anew. So that the node is not given one that it remembers, which it would refuse to start,
+        those after the next start of the daemons are far from all before.
+        """
+        record = self.folder / "first-job"
+        first = int(record.read_text()) if record.exists() else 1
+        if forgetful:
+            record.write_text(str(first + 10_000))
+            first = 1
         chosen = {
             "SLURM_TEST_DIR": str(self.folder),
             "SLURM_TEST_PORT": str(self.port),
             "SLURM_TEST_CPUS": str(CORES),
+            "SLURM_TEST_FIRSTJOB": str(first),
             "SLURM_TEST_MESSAGETIMEOUT": "2",
             "SLURM_TEST_SLURMDTIMEOUT": "300",  # a node that is only slow must not be taken for a broken one
             "SLURM_TEST_CGROUP": str(int(has_memory_groups())),

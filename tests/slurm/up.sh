@@ -7,6 +7,7 @@
 #   SLURM_TEST_INSTALL=0  never call apt-get
 #   SLURM_TEST_CGROUP=1   cgroup v1 memory limits (real OUT_OF_MEMORY); needs writable cgroup v1 mounts, default off
 #   SLURM_TEST_DBD=1      with accounting (slurmdbd + private mariadb on a unix socket), so that sacct works; default off
+#   SLURM_TEST_FIRSTJOB  the number of the first job (default 1)
 #   SLURM_TEST_MESSAGETIMEOUT  seconds that commands wait for a controller that is down (default 10)
 #   SLURM_TEST_PORT  the first of four ports on loopback (default 16817)
 #   SLURM_TEST_MINJOBAGE  seconds a finished job stays visible in squeue/scontrol (default 300 = SLURM's own)
@@ -113,6 +114,7 @@ SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=512
 $GRESCONF
 ReturnToService=2
+FirstJobId=${SLURM_TEST_FIRSTJOB:-1}
 MinJobAge=$AGE
 KillWait=5
 InactiveLimit=0
