@@ -39,6 +39,7 @@ class JobsReader:
     def read(self) -> list[Job]:
         """The jobs as they are now, newest first, the same that `list_jobs` gives. Raises ZoowizardError as that."""
         try:
+            # names alone: a path for each of thousands, at every look, would cost
             names = sorted((name for name in os.listdir(self._root) if ID.fullmatch(name)), reverse=True)  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             names = []
