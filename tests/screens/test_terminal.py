@@ -160,7 +160,7 @@ def test_fg_brings_the_screen_back(prepared: Prepared, opened: Open) -> None:
 # A small terminal
 
 STEPS = {
-    "model": "nuclei",
+    "model": "draft: nuclei",
     "check": "nuclei-512.png",
     "describe": "all that is required is there",
     "test": READY,
@@ -171,7 +171,8 @@ STEPS = {
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_in_a_small_terminal(step: str, prepared: Prepared, opened: Open) -> None:
     prepared.at(step)
-    terminal = opened("new", prepared.run, "--workspace", prepared.workspace.root)
+    path = [] if step == "model" else [prepared.run]  # a path is looked at, and once that is done the next step comes
+    terminal = opened("new", *path, "--workspace", prepared.workspace.root)
     before = terminal.wait_for(STEPS[step])
     for columns, rows in ((40, 10), (20, 5), (1, 1), (200, 60), (40, 10), (80, 24)):
         terminal.resize(columns, rows)
