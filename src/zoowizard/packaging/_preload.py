@@ -11,8 +11,19 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import wait
 from importlib import import_module
+from typing import Final
 
 from zoowizard.jobs import forks
+
+LIBRARY: Final = ("bioimageio.core", "bioimageio.core.backends.torchscript_backend", "onnxruntime")
+LATE: Final = (
+    "bioimageio.core.backends.onnx_backend",
+    "torch._inductor",
+    *("anyio", "certifi", "httpcore"),
+    *("imageio.plugins.pillow", "imageio.plugins.tifffile_v3"),
+    *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin"),
+)
+"""What the library, and torch where it is asked to be deterministic, import only when a package is tested."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,10 +46,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _load() -> None:
-    # torch._inductor is what torch imports when the library's tests ask it to be deterministic
-    for name in ("bioimageio.core", "bioimageio.core.backends.torchscript_backend", "onnxruntime", "torch._inductor"):
+    for name in (*LIBRARY, *LATE, "zoowizard.packaging.clean"):
         import_module(name)
-    import_module("zoowizard.packaging.clean")
     gc.collect()
     gc.freeze()  # the library collects garbage often: it need not look through all these modules each time
 
