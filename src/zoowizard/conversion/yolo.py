@@ -18,10 +18,12 @@ from zoowizard.conversion.converted import Array, Converted, Native, TensorDescr
 from zoowizard.conversion.torchscript import save_torchscript
 from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
 from zoowizard.conversion.yolo_onnx import export_onnx
+from zoowizard.drafts.images import EIGHT_BIT
 from zoowizard.drafts.pixels import parse_pixel_size
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
 
+ACCEPTS: Final = EIGHT_BIT
 SMALLEST_SIDE_PX = 64
 USES: Final = (
     "confidence",
@@ -294,7 +296,7 @@ def _input(tensor: Array, image: Array, values: Mapping[str, Any]) -> TensorDesc
         data={"type": "uint8", "range": [0, 255]},
         test_tensor=tensor,
         sample=image if image.ndim == 2 or len(channels) == 3 else image[..., 0],
-        preprocessing=[{"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}],
+        processing=[{"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}],
     )
 
 

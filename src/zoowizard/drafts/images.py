@@ -22,6 +22,19 @@ ENDINGS: Final = (".png", ".jpg", ".jpeg", ".bmp", *TIFF_ENDINGS)
 
 
 @dataclass(frozen=True)
+class Accepts:
+    """Which images a family takes: numpy's names of data types, and numbers of channels."""
+
+    dtypes: tuple[str, ...]
+    channels: tuple[int, ...]
+
+
+EIGHT_BIT: Final = Accepts(("uint8",), (1, 3))
+MICROSCOPY: Final = Accepts(("uint8", "uint16", "float32"), (1, 2, 3))
+"""As microscopes write them: a TIFF with two or three channels has them in its first or its last axis."""
+
+
+@dataclass(frozen=True)
 class ImageFacts:
     """What an image file holds. `shape` is (y, x), (y, x, channels) or that of the whole stack.
 

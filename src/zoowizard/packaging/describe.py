@@ -158,7 +158,7 @@ def _is_8bit(array: Array) -> bool:
     return array.dtype == np.uint8
 
 
-def _tensor(tensor: TensorDescription, processing: str) -> dict[str, Any]:
+def _tensor(tensor: TensorDescription, key: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": tensor.id,
         "description": tensor.description,
@@ -167,8 +167,8 @@ def _tensor(tensor: TensorDescription, processing: str) -> dict[str, Any]:
         "test_tensor": {"source": _test_file(tensor)},
         "sample_tensor": {"source": _sample_file(tensor)},
     }
-    if tensor.preprocessing:
-        entry[processing] = [dict(step) for step in tensor.preprocessing]
+    if tensor.processing:
+        entry[key] = [dict(step) for step in tensor.processing]
     return entry
 
 

@@ -64,7 +64,7 @@ class _Tensor(_Record):
     data: dict[str, Any]
     test_tensor: str
     sample: str
-    preprocessing: list[dict[str, Any]]
+    processing: list[dict[str, Any]]
 
 
 class _WeightsFile(_Record):
@@ -284,7 +284,7 @@ def _kept(tensor: TensorDescription, folder: Path) -> _Tensor:
         description=tensor.description,
         axes=[dict(axis) for axis in tensor.axes],
         data=dict(tensor.data),
-        preprocessing=[dict(step) for step in tensor.preprocessing],
+        processing=[dict(step) for step in tensor.processing],
         **names,
     )
 
@@ -297,7 +297,7 @@ def _tensor(kept: _Tensor, folder: Path) -> TensorDescription:
         data=kept.data,
         test_tensor=np.load(folder / kept.test_tensor, allow_pickle=False),
         sample=np.load(folder / kept.sample, allow_pickle=False),
-        preprocessing=kept.preprocessing,
+        processing=kept.processing,
     )
 
 
