@@ -76,6 +76,8 @@ def test_wishes_for_a_cluster_need_one(workspace: Path, run: Path) -> None:
     assert ran.err.strip() == "--cores: is asked of a cluster, but the job would run here; add --engine slurm"
     ran = call(workspace, "build", run, "--engine", "slurm", "--memory", "much")
     assert ran.code == WRONG_USE and ran.err.startswith("--memory: much cannot be")
+    ran = call(workspace, "jobs", "list", "--partition", "gpu")
+    assert ran.code == WRONG_USE and ran.err.startswith("jobs list: --partition is for a job that is started")
 
 
 def test_several_are_all_checked_before_one_is_started(workspace: Path, three: list[Path]) -> None:

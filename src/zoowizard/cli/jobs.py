@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoowizard.cli.build import finish
 from zoowizard.cli.output import print_json, workspace_of
-from zoowizard.cli.settings import settings_of
+from zoowizard.cli.settings import asked_of, settings_of
 from zoowizard.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def jobs(given: argparse.Namespace) -> int:
     from zoowizard.launch import all_jobs
 
     workspace = workspace_of(given)
+    if given.action != "retry" and (asked := asked_of(given)):
+        raise WrongUse(f"jobs {given.action}: --{next(iter(asked))} is for a job that is started, as `jobs retry` does")
     if given.action == "clean":
         return _clean(workspace, given)
     found = all_jobs(workspace)

@@ -65,6 +65,11 @@ def add_engine_flags(flags: argparse._ArgumentGroup) -> None:
         flags.add_argument(f"--{name}", metavar=sign, help=text)
 
 
+def asked_of(given: argparse.Namespace) -> dict[str, str]:
+    """Which of the options of `add_engine_flags` that say where a job runs were given: name → value."""
+    return {name: value for name in ("engine", *_OF_CLUSTER) if (value := getattr(given, name, None)) is not None}
+
+
 def settings_of(given: argparse.Namespace, root: "Path", now: "JobSettings | None" = None) -> "JobSettings":
     """The settings `now`, or else those of the workspace `root`, with what was asked for on the command line.
 
@@ -73,7 +78,7 @@ def settings_of(given: argparse.Namespace, root: "Path", now: "JobSettings | Non
     from zoowizard.jobs.settings import read_settings
 
     now = now or read_settings(root)
-    asked = {name: value for name in ("engine", *_OF_CLUSTER) if (value := getattr(given, name, None)) is not None}
+    asked = asked_of(given)
     for name, value in asked.items():
         now = changed(now, name, value, "--")
     if now.engine == "local":
