@@ -63,11 +63,9 @@ class TestStep(Step):
         with VerticalScroll(classes="test-body"):
             yield JobChecklist()
             yield Static(classes="test-said", markup=False)
-        yield LogView()
-
-    def on_mount(self) -> None:
-        """The log is folded away."""
-        self.query_one(LogView).display = False
+        log = LogView()
+        log.display = False  # from the first layout on: in half the room the body would need a scrollbar
+        yield log
 
     def show(self, situation: Situation) -> None:
         """Show the newest build; one that runs is followed."""
