@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import tiny_model
 from commands import Demo
 from PIL import Image
 
-from zoowizard.drafts.images import check_test_image
-from zoowizard.thumbnail import COLOURS, coloured, of_image, of_labels
+from zoowizard.drafts.images import MICROSCOPY, check_test_image
+from zoowizard.thumbnail import COLOURS, check_of, coloured, of_image, of_labels
 
 
 def pixels(answer: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -67,6 +68,35 @@ def test_what_cannot_be_the_test_image_is_said_as_everywhere(tmp_path: Path) -> 
         answer = json.loads(run("image", tmp_path / name, 40, 40).stdout)
         assert answer["problem"] == check_test_image(tmp_path / name) is not None
         assert answer["rgb"] == ""
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_two_channels_are_red_and_green_and_each_is_stretched(tmp_path: Path, dtype: str) -> None:
+    image = np.zeros((2, 100, 200), dtype)
+    image[0, :, :100] = 200
+    image[1, :50] = 3
+    tifffile.imwrite(tmp_path / "two.tif", image)
+    answer = of_image(tmp_path / "two.tif", 20, 10, lambda path: check_test_image(path, MICROSCOPY))
+    assert (answer["shape"], answer["dtype"], answer["max"]) == ([100, 200, 2], dtype, 200)
+    shown = pixels(answer)
+    assert [shown[y, x].tolist() for y, x in ((2, 2), (2, 17), (7, 2), (7, 17))] == [
+        [255, 255, 0],
+        [0, 255, 0],
+        [255, 0, 0],
+        [0, 0, 0],
+    ]
+
+
+def test_the_problem_is_that_of_the_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model.install(monkeypatch, tiny_model.TinyModel())
+    tifffile.imwrite(tmp_path / "deep.tif", tiny_model.blobs()[..., 0])
+    assert check_of("tiny")(str(tmp_path / "deep.tif")) is None
+    assert check_of("yolo") is check_test_image
+    answer = json.loads(run("image", tmp_path / "deep.tif", 40, 40, "--family", "yolo").stdout)
+    assert "is 16-bit; save an 8-bit copy" in answer["problem"]
+    assert of_image(tmp_path / "deep.tif", 40, 40, check_of("tiny"))["problem"] is None
+    unknown = run("image", tmp_path / "deep.tif", 40, 40, "--family", "nothing")
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
 
 
 def test_the_prediction_of_a_built_package(demo: Demo) -> None:

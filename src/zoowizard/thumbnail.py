@@ -1,18 +1,21 @@
-"""A small picture of an image or of a label image, for a terminal: `python -m zoowizard.thumbnail KIND PATH W H`.
+"""A small picture of an image or of a label image, for a terminal.
 
-Prints one JSON object: `width`, `height` (pixels, at most W x H, the aspect ratio kept), `rgb` (the pixels, row by row,
-in hexadecimal), `shape`, `dtype`, `min`, `max` of what is in the file, and `problem`: for an image the sentence that
-says why it cannot be the test image, or null. With a problem there are no pixels.
+`python -m zoowizard.thumbnail KIND PATH W H [--family NAME]` prints one JSON object: `width`, `height` (pixels, at most
+W x H, the aspect ratio kept), `rgb` (the pixels, row by row, in hexadecimal), `shape`, `dtype`, `min`, `max` of what is
+in the file, and `problem`: for an image the sentence that says why it cannot be the test image of a model of that
+family, or null. With a problem there are no pixels.
 """
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from zoowizard.drafts.images import MOST_PIXELS, check_test_image, read_image
+from zoowizard.drafts.fields import Check
+from zoowizard.drafts.images import MICROSCOPY, MOST_PIXELS, check_test_image, in_8_bits, read_image
 from zoowizard.errors import ZoowizardError
 
 if TYPE_CHECKING:
@@ -26,20 +29,34 @@ COLOURS: Final = (
 """Colours that people of any colour vision can tell apart: Okabe and Ito, https://jfly.uni-koeln.de/color/."""
 LABELS: Final = ("sample_labels.tif", "sample_labels.png", "test_labels.npy")
 """The files with a predicted label image in the folder of a package, the best first."""
+KEPT_LABELS: Final = "tensors/labels.npy"
+"""The same in the folder of the job, beside that of the package, where the package itself gives no labels."""
 
 
-def of_image(path: Path, width: int, height: int) -> dict[str, Any]:
-    """The answer for a test image, stretched so that dim ones can be seen."""
+def check_of(family: str) -> Check:
+    """The check of the test image of a model of the family; the common one where it has none of its own."""
+    # By name, as this is one of the families' neighbours and knows none of them.
+    fields = importlib.import_module("zoowizard.families.registry").family(family).FIELDS
+    return next((field.check for field in fields if field.name == "test_image"), check_test_image)
+
+
+def of_image(path: Path, width: int, height: int, check: Check = check_test_image) -> dict[str, Any]:
+    """The answer for a test image, stretched so that dim ones can be seen; two channels are red and green."""
     import numpy as np
     from PIL import Image
 
     try:
-        pixels = read_image(path)
-    except ZoowizardError as error:
-        return {"width": 0, "height": 0, "rgb": "", "problem": check_test_image(path) or str(error)}
+        problem = check(str(path))
+        pixels = None if problem else read_image(path, MICROSCOPY)
+    except ZoowizardError as error:  # it was changed meanwhile
+        problem, pixels = str(error), None
+    if pixels is None:
+        return {"width": 0, "height": 0, "rgb": "", "problem": problem}
     every = max(1, -(-max(pixels.shape[:2]) // LARGEST_SIDE))
     size = _within(pixels.shape, width, height)
-    small = Image.fromarray(np.ascontiguousarray(pixels[::every, ::every])).resize(size, Image.Resampling.BOX)
+    small = Image.fromarray(np.ascontiguousarray(in_8_bits(pixels[::every, ::every]))).resize(
+        size, Image.Resampling.BOX
+    )
     shown = np.asarray(small.convert("RGB"), np.float32)
     low, high = np.percentile(shown, (1, 99))
     stretched = (shown - low) * (255 / max(high - low, 1.0))
@@ -81,9 +98,9 @@ def coloured(labels: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _labels_in(folder: Path) -> Path:
-    for name in LABELS:
-        if (folder / name).is_file():
-            return folder / name
+    for path in (*(folder / name for name in LABELS), folder.parent / KEPT_LABELS):
+        if path.is_file():
+            return path
     raise ZoowizardError(f"{folder} holds no predicted label image")
 
 
@@ -136,10 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("width", type=int)
     parser.add_argument("height", type=int)
+    parser.add_argument("--family", default="")
     given = parser.parse_args(arguments)
-    make = of_image if given.kind == "image" else of_labels
+    size = (given.width, given.height)
     try:
-        answer = make(given.path, given.width, given.height)
+        if given.kind == "image":
+            check = check_of(given.family) if given.family else check_test_image
+            answer = of_image(given.path, *size, check)
+        else:
+            answer = of_labels(given.path, *size)
     except ZoowizardError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -109,6 +109,8 @@ def test_parity_without_objects_and_odd_outcomes(full: Draft) -> None:
     parity = {"images": 1, "mean_iou": None, "identical_pixels": 1.0}
     assert fold(full, FIELDS, [Job("passed", outcome={"parity": parity})]).notes == "parity: 100 % of pixels identical"
     assert fold(full, FIELDS, [Job("passed", outcome={"parity": "?"})]).notes == ""
+    unknown = {"parity": None, "not_measured": "no uv was found"}
+    assert fold(full, FIELDS, [Job("passed", outcome=unknown)]).notes == "parity: not measured: no uv was found"
     assert fold(with_given(READ, {"name": 5}), FIELDS, []).model_name == "nuclei-run"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from zoowizard.drafts.images import check_test_image, describe_image, read_image
+from zoowizard.drafts.images import EIGHT_BIT, MICROSCOPY, check_test_image, describe_image, read_image, why_unfit
 from zoowizard.errors import ZoowizardError
 
 GREY = (np.indices((80, 96)).sum(axis=0) % 251).astype(np.uint8)
@@ -81,6 +81,99 @@ def test_16_bit_colour_is_noticed(tmp_path: Path) -> None:
     rows = b"".join(b"\0" + bytes(96 * 6) for _ in range(80))
     _write_png(tmp_path / "deep-rgb.png", 96, 80, 16, 2, rows)
     assert "16-bit" in str(check_test_image(str(tmp_path / "deep-rgb.png")))
+
+
+STACK = np.stack([GREY, GREY // 2])
+THREE = np.stack([GREY, GREY // 2, GREY // 3])
+IMAGEJ = {"imagej": True, "metadata": {"axes": "CYX"}}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    ("pixels", "how"),
+    [
+        (GREY, {}),
+        (STACK, {}),
+        (STACK, IMAGEJ),
+        (STACK, {"photometric": "minisblack", "planarconfig": "separate"}),
+        (THREE, {"photometric": "minisblack"}),
+        (THREE, IMAGEJ),
+        (THREE, {"ome": True, "metadata": {"axes": "CYX"}}),
+        (np.moveaxis(STACK, 0, -1), {}),
+        (np.moveaxis(STACK, 0, -1), {"photometric": "minisblack", "planarconfig": "contig"}),
+        (np.moveaxis(THREE, 0, -1), {"photometric": "rgb"}),
+    ],
+    ids=["grey", "plain", "imagej", "planes", "plain3", "imagej3", "ome3", "last", "contig", "rgb"],
+)
+def test_images_of_microscopes_are_read_as_rows_columns_and_channels(
+    tmp_path: Path, dtype: str, pixels: np.ndarray, how: dict[str, object]
+) -> None:
+    written = (pixels * (0.5 if dtype == "float32" else 200 if dtype == "uint16" else 1)).astype(dtype)
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, written, **how)
+    assert check_test_image(str(path), MICROSCOPY) is None
+    read = read_image(path, MICROSCOPY)
+    expected = written if pixels.ndim == 2 or pixels.shape[-1] < 4 else np.moveaxis(written, 0, -1)
+    assert read.dtype == dtype
+    assert np.array_equal(read, expected)
+    assert read.flags.c_contiguous
+
+
+def test_other_files_of_microscopes(tmp_path: Path) -> None:
+    imageio.imwrite(tmp_path / "deep.png", GREY.astype(np.uint16) * 200)
+    assert np.array_equal(read_image(tmp_path / "deep.png", MICROSCOPY), GREY.astype(np.uint16) * 200)
+    tifffile.imwrite(tmp_path / "big-endian.tif", GREY.astype(">u2"), byteorder=">")
+    assert read_image(tmp_path / "big-endian.tif", MICROSCOPY).dtype == np.uint16
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
+        for plane in STACK:
+            pages.write(plane, metadata=None)
+    assert np.array_equal(read_image(tmp_path / "pages.tif", MICROSCOPY), np.moveaxis(STACK, 0, -1))
+    imageio.imwrite(tmp_path / "rgb.jpg", RGB)
+    assert read_image(tmp_path / "rgb.jpg", MICROSCOPY).shape == RGB.shape
+
+
+def test_what_no_microscopys_image_is_gets_one_sentence_too(tmp_path: Path) -> None:
+    holes = GREY.astype(np.float32)
+    holes[3, 3] = np.nan
+    endless = GREY.astype(np.float32)
+    endless[3, 3] = np.inf
+    tifffile.imwrite(tmp_path / "holes.tif", holes)
+    tifffile.imwrite(tmp_path / "endless.tif", endless)
+    tifffile.imwrite(tmp_path / "double.tif", GREY.astype(np.float64))
+    tifffile.imwrite(tmp_path / "signed.tif", GREY.astype(np.int16))
+    tifffile.imwrite(tmp_path / "z.tif", THREE, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "many.tif", np.stack([GREY] * 5))
+    tifffile.imwrite(tmp_path / "four.tif", np.stack([GREY] * 4), **IMAGEJ)
+    tifffile.imwrite(tmp_path / "zc.tif", np.stack([STACK] * 3), imagej=True, metadata={"axes": "ZCYX"})
+    tifffile.imwrite(tmp_path / "alpha.tif", np.dstack([RGB, GREY]), photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(tmp_path / "constant.tif", np.full((80, 80), 900, np.uint16))
+    tifffile.imwrite(tmp_path / "small.tif", STACK[:, :40])
+    _write_png(tmp_path / "deep-rgb.png", 96, 80, 16, 2, b"".join(b"\0" + bytes(range(192)) * 3 for _ in range(80)))
+    for name, says in {
+        "holes.tif": "holds values that are no finite numbers (NaN or infinity)",
+        "endless.tif": "holds values that are no finite numbers",
+        "double.tif": "holds float64 values; save it as uint8, uint16 or float32",
+        "signed.tif": "holds int16 values; save it as uint8",
+        "z.tif": "is a stack (3 x 80 x 96); save one plane of it as a picture of its own, with its channels in",
+        "many.tif": "is a stack (5 x 80 x 96)",
+        "four.tif": "has 4 channels; save it with one (grey), two or three (RGB)",
+        "zc.tif": "is a stack (3 x 2 x 80 x 96)",
+        "alpha.tif": "alpha channel",
+        "constant.tif": "same value (900) everywhere",
+        "small.tif": "is 40 x 96 x 2 pixels; use one of at least 64 x 64",
+        "deep-rgb.png": "16-bit PNG in colour, of which only 8 bits can be read; save it as TIFF",
+    }.items():
+        answer = check_test_image(str(tmp_path / name), MICROSCOPY)
+        assert answer is not None and says in answer and name in answer, (name, answer)
+        with pytest.raises(ZoowizardError, match=name):
+            read_image(tmp_path / name, MICROSCOPY)
+
+
+def test_an_image_that_was_read_for_another_family() -> None:
+    deep = GREY.astype(np.uint16)
+    assert why_unfit(deep, MICROSCOPY) is why_unfit(RGB, EIGHT_BIT) is None
+    assert str(why_unfit(deep, EIGHT_BIT)).startswith("is 16-bit; save an 8-bit copy")
+    assert "has 2 channels" in str(why_unfit(np.moveaxis(STACK, 0, -1), EIGHT_BIT))
 
 
 def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from zoowizard.conversion.converted import Difference
 from zoowizard.packaging.card import TensorNote, Validation, model_card
 from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.report import Drift, FormatReport, one_line
+from zoowizard.packaging.settings import own_questions
 
 VALUES: dict[str, Any] = {
     "name": "Nuclei of HeLa",
@@ -52,9 +54,10 @@ PARITY: Parity = {
     "images": 2,
     "mean_iou": 0.99996,
     "identical_pixels": 0.999999,
+    "ap90": 0.975,
     "per_image": [
-        {"mean_iou": 0.99996, "identical_pixels": 0.999998, "n_true": 40, "n_pred": 40, "n_matched": 40},
-        {"mean_iou": None, "identical_pixels": 1.0, "n_true": 0, "n_pred": 0, "n_matched": 0},
+        {"mean_iou": 0.99996, "identical_pixels": 0.999998, "n_true": 40, "n_pred": 40, "n_matched": 40, "ap90": 0.975},
+        {"mean_iou": None, "identical_pixels": 1.0, "n_true": 0, "n_pred": 0, "n_matched": 0, "ap90": None},
     ],
 }
 VALIDATION = Validation(
@@ -119,6 +122,37 @@ def test_agreement_is_never_rounded_up_to_perfect() -> None:
     assert "mean IoU of matched instances is 0.9999" in agreement
     assert "99.999 % of the pixels" in agreement
     assert "| 2 | none | 1 | 0 | 0 |" in agreement
+
+
+def test_what_was_not_measured_is_said_with_its_reason() -> None:
+    differences = [Difference("flows", 0.25, float("inf")), Difference("probability", 2e-5, 1e-3)]
+    card = model_card(VALUES, Validation("cellpose 3", None, (), None, (), differences, "no `uv` was found"))
+    agreement = section(card, "Agreement with the native framework")
+    assert "against cellpose 3. Not measured: no \\`uv\\` was found." in agreement
+    assert "| flows | 0.25 |" in agreement
+    assert "| probability | 2e-05 (allowed: 0.001) |" in agreement
+    assert "IoU" not in agreement
+
+
+def test_the_answers_to_a_familys_own_questions_are_its_settings() -> None:
+    card = model_card(
+        {**VALUES, "bit_depth": "16", "cellpose_version": "3.1"}, VALIDATION, settings=own_questions("yolo")
+    )
+    assert "- **Bit depth of the training images:** 16" in section(card, "Images that it expects")
+    network = section(card, "Model Architecture and Objective")
+    assert "- **Confidence threshold:** 0.25" in network
+    assert "- **Most objects in an image:** 1000" in network
+    assert "| Framework | cellpose 3.1 |" in section(card, "Training Procedure")
+    path = {
+        "confidence": "/home/ada/secret",
+        "bit_depth": ["/home/ada/secret", 8],
+        "overlap_iou": False,
+        "x_version": "/s",
+    }
+    odd = model_card({**VALUES, **path}, VALIDATION, settings=own_questions("yolo"))
+    assert "secret" not in odd
+    assert "Framework" not in odd
+    assert "- **Overlap of two objects:** no" in odd
 
 
 def test_the_snippet_is_python_and_names_the_tensors() -> None:

@@ -99,10 +99,21 @@ def test_the_centre_of_a_long_image_is_shown(tmp_path: Path) -> None:
     assert (iio.imread(tmp_path / "cover.png") == 200).all()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_every_image_of_a_microscope_can_be_seen(dtype: str, channels: int, tmp_path: Path) -> None:
+    bright = (discs() > 0) * (0.01 if dtype == "float32" else 50)
+    first = np.stack([bright, *[np.zeros_like(bright)] * (channels - 1)], axis=-1).astype(dtype)
+    write_cover(first[..., 0] if channels == 1 else first, discs(), tmp_path / "cover.png")
+    left = iio.imread(tmp_path / "cover.png")[:, :512]
+    assert left[..., 0].max() > 200, "it is stretched"
+    assert left[..., 1].max() == (left[..., 0].max() if channels == 1 else 0), "the first channel is red"
+
+
 @pytest.mark.parametrize(
     ("image", "labels", "says"),
     [
-        (np.zeros((8, 8), np.uint16), np.zeros((8, 8)), "uint16"),
+        (np.zeros((8, 8), np.int32), np.zeros((8, 8)), "of uint8, uint16, float32, not int32"),
         (np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8)), r"\(8, 8, 4\)"),
         (np.zeros((8, 8), np.uint8), np.zeros((8, 9)), r"\(8, 8\) and \(8, 9\)"),
     ],

@@ -127,3 +127,25 @@ def test_parity_leaves_images_without_instances_out_of_the_mean_iou() -> None:
 def test_parity_of_no_images_is_no_parity() -> None:
     with pytest.raises(ValueError, match="no images"):
         parity([])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_as_cellpose_measures_it(seed: int) -> None:
+    from cellpose.metrics import average_precision
+
+    native = blobs(seed)
+    predicted = np.where(np.roll(native, 1, axis=0) == native, native, 0)
+    predicted[native == 5] = 0
+    found = match(native, predicted)
+    assert found.ap90 is not None
+    assert 0 < found.ap90 < 0.95
+    assert found.ap90 == pytest.approx(float(average_precision(native, predicted, [0.9])[0][0]))
+    assert match(native, native).ap90 == 1
+
+
+def test_average_precision_of_several_images() -> None:
+    native, nothing = np.array([[1, 1, 1, 2, 0]]), np.zeros((1, 5), int)
+    found = parity([(native, native), (nothing, nothing), (native, np.array([[7, 7, 7, 0, 0]]))])
+    assert [one["ap90"] for one in found["per_image"]] == [1, None, 0.5]
+    assert found["ap90"] == 0.75
+    assert parity([(nothing, nothing)])["ap90"] is None

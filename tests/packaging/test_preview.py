@@ -27,6 +27,14 @@ def test_answers_become_a_card_that_says_it_is_not_tested() -> None:
     assert "Largest difference" not in text
 
 
+def test_the_settings_of_a_family_are_in_the_preview() -> None:
+    card = ask({"values": {"name": "x", "confidence": 0.25}, "family": "yolo"})
+    assert "**Confidence threshold:** 0.25" in card.stdout.decode()
+    unknown = ask({"values": {"name": "x"}, "family": "nothing"})
+    assert unknown.returncode == 1
+    assert "`nothing` is no family" in unknown.stderr.decode()
+
+
 def test_a_package_shows_its_own_card(demo: Demo) -> None:
     package = demo.package
     card = ask({"package": str(package)})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from zoowizard.conversion.converted import Difference
 from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.report import (
     Drift,
@@ -26,7 +27,10 @@ PARITY: Parity = {
     "images": 1,
     "mean_iou": 0.98765,
     "identical_pixels": 0.9999,
-    "per_image": [{"mean_iou": 0.98765, "identical_pixels": 0.9999, "n_true": 41, "n_pred": 40, "n_matched": 40}],
+    "ap90": 0.91111,
+    "per_image": [
+        {"mean_iou": 0.98765, "identical_pixels": 0.9999, "n_true": 41, "n_pred": 40, "n_matched": 40, "ap90": 0.91111}
+    ],
 }
 
 
@@ -76,6 +80,7 @@ def test_people_find_everything() -> None:
         "warning: Slow.",
         "relative 0.001, absolute 0.001, 100 mismatched",
         "0.9876",
+        "| 0.9111 |",
         "1 instance has no match",
         "bioimageio.core",
         "3.2",
@@ -104,6 +109,17 @@ def test_little_was_tested() -> None:
     assert to_json(bare)["parity"] is None
 
 
+def test_what_was_not_measured_is_said_with_its_reason() -> None:
+    found = (Difference("flows", 0.25, float("inf")), Difference("probability", 2e-5, 1e-3))
+    bare = Report("p.zip", "2026-11-21T01:02:03Z", (PASSED,), differences=found, not_measured="no uv was found")
+    shown = to_markdown(bare)
+    assert "Not measured: no uv was found." in shown
+    assert "- flows: 0.25\n- probability: 2e-05 (allowed: 0.001)" in shown
+    data = to_json(bare)
+    assert (data["parity"], data["not_measured"]) == (None, "no uv was found")
+    assert data["differences"][0] == {"what": "flows", "value": 0.25, "allowed": None}
+
+
 def test_numbers_that_are_not_finite_are_null() -> None:
     broken = FormatReport("onnx", "failed", drift=Drift(float("nan"), float("inf")))
     assert to_json(report(broken))["formats"][0]["drift"] == {"max_abs": None, "mismatched_per_million": None}
@@ -124,7 +140,7 @@ def test_nothing_is_rounded_up_to_perfect() -> None:
 
 def test_parity_in_words() -> None:
     assert "On 1 image, the mean IoU of matched instances is 0.9876, 1 instance has no match" in parity_sentence(PARITY)
-    nothing: Parity = {"images": 3, "mean_iou": None, "identical_pixels": 1.0, "per_image": []}
+    nothing: Parity = {"images": 3, "mean_iou": None, "identical_pixels": 1.0, "ap90": None, "per_image": []}
     assert parity_sentence(nothing) == "On 3 images, neither found an instance; 100 % of the pixels are identical."
 
 

@@ -145,6 +145,7 @@ def test_a_comparison_holds_for_its_own_conversion_only(earlier: Path, folder: P
     answers = Origin.model_validate(json.loads((earlier / resume.COMPARED).read_text())["origin"])
     kept = resume.conversion_of(earlier, folder, now)
     comparison = resume.comparison_of(earlier, folder, kept, answers)
+    assert comparison.parity is not None
     assert comparison.parity["mean_iou"] == 1
     assert [one.path for one in comparison.kept] == [one.path for one in kept.weights]
     assert {name for name, drift in comparison.drift.items() if drift.mismatched_per_million < 1000} == {

@@ -153,14 +153,15 @@ def _notes(
     if ended is not None and exported and outdated:
         return "the answers were changed since the package was built: build it again"
     if ended is not None and exported:
-        return _parity((ended.outcome or {}).get("parity"))
+        outcome = ended.outcome or {}
+        return _parity(outcome.get("parity"), outcome.get("not_measured"))
     return ""
 
 
-def _parity(parity: Any) -> str:
+def _parity(parity: Any, not_measured: Any) -> str:
     """Mean IoU is null where no image held an object, then the pixels alone tell."""
     if not isinstance(parity, Mapping):
-        return ""
+        return _short(f"parity: not measured: {not_measured}") if not_measured else ""
     mean_iou, identical = parity.get("mean_iou"), parity.get("identical_pixels")
     parts = []
     if isinstance(mean_iou, int | float):

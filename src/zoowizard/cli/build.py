@@ -165,6 +165,10 @@ def _print_outcome(job: "Job", whose: str) -> None:
             print(printable_lines(f"{whose}{name}: {outcome[name]}"))
     if outcome.get("parity"):
         print(printable_lines(f"{whose}parity: {_parity_in_words(outcome['parity'])}"))
+    elif outcome.get("not_measured"):
+        print(printable_lines(f"{whose}parity: not measured: {outcome['not_measured']}"))
+    for one in outcome.get("differences") or ():
+        print(printable_lines(f"{whose}difference: {one['what']}: {one['value']:.3g}"))
 
 
 def _parity_in_words(parity: dict[str, Any]) -> str:

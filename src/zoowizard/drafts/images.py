@@ -4,6 +4,8 @@ The header is read first and nothing big is ever unpacked, so a picture that unp
 refused by its size alone.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,58 +53,108 @@ class ImageFacts:
     maximum: float | None = None
 
 
-def describe_image(path: Path) -> ImageFacts:
-    """Look at a PNG, JPEG, BMP or TIFF file.
+def describe_image(path: Path, accepts: Accepts = EIGHT_BIT) -> ImageFacts:
+    """Look at a PNG, JPEG, BMP or TIFF file, as an image for a family that takes what `accepts` names.
 
     Raises ZoowizardError, naming the file, where there is none, or it is no such image, damaged or over 178 megapixels.
     """
-    facts, _ = _look(path)
+    facts, _ = _look(path, accepts)
     return facts
 
 
-def read_image(path: Path) -> "NDArray[np.uint8]":
-    """The pixels of a test image: (y, x) or (y, x, 3), uint8, colours in the order red, green, blue.
+def read_image(path: Path, accepts: Accepts = EIGHT_BIT) -> "NDArray[Any]":
+    """The pixels of a test image, (y, x) or (y, x, channels), colours in the order red, green, blue.
 
     Raises ZoowizardError, naming the file, where `check_test_image` finds something wrong.
     """
-    facts, pixels = _look(path)
-    if (problem := _unfit(facts)) or pixels is None:
+    facts, pixels = _look(path, accepts)
+    if (problem := _unfit(facts, accepts)) or pixels is None:
         raise ZoowizardError(f"{path} {problem}")
     return pixels
 
 
-def check_test_image(answer: Any) -> str | None:
-    """A readable, flat, 8-bit image, grey or RGB, not constant, 64 x 64 or more; else a sentence with its name."""
+def check_test_image(answer: Any, accepts: Accepts = EIGHT_BIT) -> str | None:
+    """A readable, flat image of the types that `accepts` names, not constant, 64 x 64 or more; else a sentence."""
     if not isinstance(answer, str | Path) or not str(answer).strip():
         return f"{answer!r} is no path; write the path of an image file, such as images/nuclei.png"
     path = Path(answer).expanduser()
     try:
-        problem = _unfit(describe_image(path))
+        problem = _unfit(describe_image(path, accepts), accepts)
     except ZoowizardError as error:
         return str(error)
     return f"{path.name} {problem}" if problem else None
 
 
-def _unfit(facts: ImageFacts) -> str | None:
+def why_unfit(pixels: "NDArray[Any]", accepts: Accepts) -> str | None:
+    """What keeps an image that was read already, (y, x) or (y, x, channels), from being one that `accepts` names.
+
+    A sentence without its subject, such as `is 16-bit; save …`, or None.
+    """
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    return _unfit(ImageFacts(pixels.shape, str(pixels.dtype), channels), accepts)
+
+
+def in_8_bits(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
+    """A test image to look at: (y, x) or (y, x, 3), uint8.
+
+    8-bit grey and RGB are as they are; of all others each channel is stretched by itself, so that dim ones can be seen.
+    Two channels become red and green.
+    """
+    import numpy as np
+
+    if pixels.dtype == np.uint8 and pixels.shape[2:] in ((), (3,)):
+        return pixels
+    channels = [pixels] if pixels.ndim == 2 else [pixels[..., number] for number in range(pixels.shape[2])]
+    shown = [_stretched(channel) for channel in channels]
+    if len(shown) == 1:
+        return shown[0]
+    return np.stack([*shown, np.zeros_like(shown[0])][:3], axis=-1)
+
+
+def _stretched(channel: "NDArray[Any]") -> "NDArray[np.uint8]":
+    import numpy as np
+
+    low, high = np.percentile(channel, (1, 99.7))
+    if high <= low:  # hardly anything in it, as in a channel that was left empty
+        low, high = float(channel.min()), float(channel.max())
+    stretched = (channel.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
+    shown: NDArray[np.uint8] = np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
+    return shown
+
+
+def _unfit(facts: ImageFacts, accepts: Accepts) -> str | None:
     size = " x ".join(str(side) for side in facts.shape)
     if facts.stack:
-        return f"is a stack ({size}); save one plane of it as a picture of its own"
+        plane = ", with its channels in the first or the last axis" if 2 in accepts.channels else ""
+        return f"is a stack ({size}); save one plane of it as a picture of its own{plane}"
     if facts.alpha:
         return "has an alpha channel (transparency); save it without, as grey or RGB"
-    if facts.dtype == "uint16":
-        return "is 16-bit; save an 8-bit copy, scaled as your training images were"
-    if facts.dtype != "uint8":
-        return f"holds {facts.dtype} values; save an 8-bit copy, scaled as your training images were"
-    if facts.channels not in (1, 3):
-        return f"has {facts.channels} channels; save it with one (grey) or three (RGB)"
+    if facts.dtype not in accepts.dtypes:
+        found = "is 16-bit" if facts.dtype == "uint16" else f"holds {facts.dtype} values"
+        if accepts.dtypes == ("uint8",):
+            return f"{found}; save an 8-bit copy, scaled as your training images were"
+        return f"{found}; save it as {_or(accepts.dtypes)}"
+    if facts.channels not in accepts.channels:
+        return f"has {facts.channels} channels; save it with {_or([_CHANNELS[one] for one in accepts.channels])}"
     if min(facts.shape[:2]) < SMALLEST_SIDE:
         return f"is {size} pixels; use one of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
-    if facts.minimum is not None and facts.minimum == facts.maximum:
+    if facts.minimum is None or facts.maximum is None:
+        return None
+    if not (math.isfinite(facts.minimum) and math.isfinite(facts.maximum)):
+        return "holds values that are no finite numbers (NaN or infinity); save it with a number in every pixel"
+    if facts.minimum == facts.maximum:
         return f"has the same value ({facts.minimum:g}) everywhere; use an image with objects in it"
     return None
 
 
-def _look(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]":
+_CHANNELS: Final = {1: "one (grey)", 2: "two", 3: "three (RGB)"}
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _look(path: Path, accepts: Accepts) -> "tuple[ImageFacts, NDArray[Any] | None]":
     try:
         if not path.exists():
             raise ZoowizardError(f"{path} does not exist; write the path of an image file")
@@ -116,7 +168,8 @@ def _look(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]":
             pass
     except (OSError, ValueError) as error:
         raise ZoowizardError(f"{path} cannot be opened ({_reason(error)}); allow reading it") from error
-    return _look_at_tiff(path) if path.suffix.lower() in TIFF_ENDINGS else _look_at_picture(path)
+    look_at = _look_at_tiff if path.suffix.lower() in TIFF_ENDINGS else _look_at_picture
+    return look_at(path, accepts)
 
 
 def _reason(error: Exception) -> str:
@@ -131,11 +184,11 @@ def _unreadable(path: Path) -> ZoowizardError:
     return ZoowizardError(f"{path} cannot be read as an image: it is damaged or something else; save it anew as PNG")
 
 
-def _with_values(facts: ImageFacts, pixels: "NDArray[np.uint8]") -> "tuple[ImageFacts, NDArray[np.uint8]]":
+def _with_values(facts: ImageFacts, pixels: "NDArray[Any]") -> "tuple[ImageFacts, NDArray[Any]]":
     return replace(facts, minimum=float(pixels.min()), maximum=float(pixels.max())), pixels
 
 
-def _look_at_picture(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]":
+def _look_at_picture(path: Path, accepts: Accepts) -> "tuple[ImageFacts, NDArray[Any] | None]":
     import warnings
 
     import numpy as np
@@ -158,8 +211,12 @@ def _look_at_picture(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]
             channels = len(picture.getbands())
             shape = (height, width) if channels == 1 else (height, width, channels)
             facts = ImageFacts(shape, _sample_type(path, picture.mode), channels, alpha, stack)
-            if _unfit(facts):
+            if _unfit(facts, accepts):
                 return facts, None
+            if facts.dtype == "uint16" and channels > 1:
+                raise ZoowizardError(
+                    f"{path} is a 16-bit PNG in colour, of which only 8 bits can be read; save it as TIFF"
+                )
             return _with_values(facts, np.asarray(picture.convert("L") if picture.mode == "1" else picture))
     except Image.DecompressionBombError:
         raise ZoowizardError(f"{path} has over 178 megapixels; cut out a piece of at most 2048 x 2048") from None
@@ -177,7 +234,7 @@ def _sample_type(path: Path, mode: str) -> str:
     return {"I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16", "I": "int32", "F": "float32"}.get(mode, "uint8")
 
 
-def _look_at_tiff(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]":
+def _look_at_tiff(path: Path, accepts: Accepts) -> "tuple[ImageFacts, NDArray[Any] | None]":
     import logging
 
     import numpy as np
@@ -193,24 +250,43 @@ def _look_at_tiff(path: Path) -> "tuple[ImageFacts, NDArray[np.uint8] | None]":
                 (side, axis) for side, axis in zip(series.shape, series.axes, strict=True) if side > 1 or axis in "YX"
             ]
             axes = "".join(axis for _, axis in kept)
-            shape = tuple(int(side) for side, _ in kept)
-            pixels_count = int(np.prod(shape, dtype=np.int64)) if shape else 0
-            stack = len(tiff.pages) > 1 or axes not in ("YX", "YXS", "SYX")
-            channels = shape[axes.index("S")] if "S" in axes else 1
-            # 4 channels without a word on the fourth are RGBA for whoever shows them.
-            alpha = not stack and (bool(page.extrasamples) or channels in (2, 4))
-            if axes == "SYX":
-                shape = (*shape[1:], channels)
+            sides = tuple(int(side) for side, _ in kept)
+            if 2 in accepts.channels:
+                place = _channel_axis(axes, sides)
+                stack = len(tiff.series) > 1 or len(axes) != (2 if place is None else 3)
+                alpha = any(int(kind) in (1, 2) for kind in page.extrasamples)  # associated, unassociated
+            else:
+                place = axes.index("S") if "S" in axes else None
+                stack = len(tiff.pages) > 1 or axes not in ("YX", "YXS", "SYX")
+                # 4 channels without a word on the fourth are RGBA for whoever shows them.
+                alpha = not stack and (bool(page.extrasamples) or (place is not None and sides[place] in (2, 4)))
+            channels = 1 if place is None else sides[place]
+            shape = sides if stack or place is None else (*sides[:place], *sides[place + 1 :], channels)
             facts = ImageFacts(shape, str(series.dtype), channels, alpha, stack)
+            pixels_count = int(np.prod(sides, dtype=np.int64)) if sides else 0
             if not stack and pixels_count > MOST_PIXELS * max(channels, 1):
                 raise _too_big(path, pixels_count // max(channels, 1))
-            if _unfit(facts):
+            if _unfit(facts, accepts):
                 return facts, None
-            pixels = np.asarray(series.asarray()).reshape([side for side, _ in kept])
-        return _with_values(facts, np.moveaxis(pixels, 0, -1) if axes == "SYX" else pixels)
+            pixels = np.asarray(series.asarray()).reshape(sides)
+        return _with_values(facts, pixels if place is None else np.ascontiguousarray(np.moveaxis(pixels, place, -1)))
     except ZoowizardError:
         raise
     except Exception as error:  # a damaged file may raise anything
         raise _unreadable(path) from error
     finally:
         logger.disabled = was_silent
+
+
+def _channel_axis(axes: str, sides: Sequence[int]) -> int | None:
+    """The place of the channels among the axes (tifffile's letters) of a microscope's TIFF; None where it has none.
+
+    An axis that nobody gave a meaning is taken for that where it is as short: (2, y, x) and (y, x, 2) are what one gets
+    by writing a plain array, and both come back as pages of rows and columns.
+    """
+    for place, axis in enumerate(axes):
+        if axis in "CS":
+            return place
+    if len(axes) == 3 and axes[0] in "QI":
+        return next((place for place in (0, 2) if sides[place] in (2, 3)), None)
+    return None

@@ -1,7 +1,6 @@
 """A job of the kind `build`: checkpoint and answers → package, tests, parity, report."""
 
 import contextlib
-import functools
 import importlib
 import json
 import os
@@ -12,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zoowizard.conversion.converted import Array, Converted, Native, Weights
-from zoowizard.drafts.images import read_image
+from zoowizard.conversion.converted import Array, Converted, Weights
+from zoowizard.drafts.images import MICROSCOPY, read_image, why_unfit
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.pickles import look
 from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
@@ -25,6 +24,7 @@ from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
 from zoowizard.packaging.curves import write_curves
 from zoowizard.packaging.report import FormatReport, Report, Tolerances, write
+from zoowizard.packaging.settings import own_questions, settings_of
 from zoowizard.packaging.test import run_tests, used_device
 
 
@@ -42,7 +42,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     look(checkpoint)  # once more: it may have been changed or removed since it was identified
 
     with steps.step("convert") as step:
-        image = read_image(Path(values["test_image"]))
+        image = read_image(Path(values["test_image"]), MICROSCOPY)
         made_from = resume.origin(work["family"], checkpoint, image, values)
         tested = _tested_before(earlier, folder, made_from, steps)
         converted = None if tested else _converted(work, image, made_from, earlier, folder, steps, step)
@@ -81,6 +81,8 @@ def _converted(
 ) -> Converted:
     """The conversion of the run before, where it still holds; else a new one, kept for a later run."""
     conversion = importlib.import_module(f"zoowizard.conversion.{work['family']}")
+    if problem := why_unfit(image, conversion.ACCEPTS):
+        raise ZoowizardError(f"{work['values']['test_image']} {problem}")
     checkpoint = Path(work["checkpoint"])
     values = {name: work["values"][name] for name in conversion.USES if name in work["values"]}
     made_from = made_from.model_copy(update={"values": {name: made_from.values[name] for name in values}})
@@ -88,8 +90,7 @@ def _converted(
     weights_folder.mkdir(exist_ok=True)
     try:
         kept = resume.of_first(earlier, lambda run: resume.conversion_of(run, folder, made_from))
-        load = functools.cache(lambda: conversion.native(checkpoint, values, kept.facts, weights_folder))
-        return replace(kept, native=Native(lambda one: load().to_input(one), lambda one: load().predict(one)))
+        return replace(kept, native=conversion.native(checkpoint, values, kept.facts, weights_folder))
     except resume.NotKept as why:
         if why.begun:
             steps.note("info", f"The network is converted again: {why}.")
@@ -115,7 +116,8 @@ def _tested(
         comparison, archive = _packaged(work, values, image, converted, comparison, made_from, folder, steps)
     notes = (*converted.notes, *comparison.left_out)
     tolerances = _tolerances(comparison)
-    reports, environment = run_tests(archive, [one.weight_format for one in comparison.kept], steps)
+    beside = clean.fit_beside(sum(one.path.stat().st_size for one in comparison.kept))
+    reports, environment = run_tests(archive, [one.weight_format for one in comparison.kept], steps, beside)
     reports = [replace(one, drift=comparison.drift[one.weight_format], sizes=comparison.sizes) for one in reports]
     report = Report(
         package=archive.name,
@@ -126,6 +128,8 @@ def _tested(
         steps=tuple(steps.finished),
         notes=notes,
         environment={**environment, "native framework": converted.framework, **used_device()},
+        differences=comparison.differences,
+        not_measured=comparison.not_measured,
     )
     as_json, as_markdown = write(report, folder)
     if report.status != "passed":
@@ -167,17 +171,20 @@ def _packaged(
     """Describe, compare and package, kept for a later run; gives the comparison, `before` where that holds, and the
     archive. Raises ZoowizardError."""
     with steps.step("describe"):
-        provenance = describe.Provenance(work["family"], made_from.checkpoint, _settings(values))
+        settings = settings_of(own_questions(work["family"]), values, converted.facts)
+        provenance = describe.Provenance(work["family"], made_from.checkpoint, settings)
         package = _Contents(folder / "contents", values, converted, provenance)
         package.write_tensors()
         description = package.write_description(converted.weights, {})
         compared = before or compare.start(converted, image, description, folder / "comparison")
-        write_cover(image, converted.outputs[0].sample, package.folder / "cover.png")
+        labels = converted.outputs[0].sample if converted.labels is None else converted.labels
+        shown = image if labels.shape == image.shape[:2] else converted.inputs[0].sample  # a part of it may be tested
+        write_cover(shown, labels, package.folder / "cover.png")
     with steps.step("compare") as step:
         if isinstance(compared, compare.Underway):
             comparison = compare.finish(converted, compared, step)
             resume.keep_comparison(folder, comparison, made_from)
-            step.note = compare.in_short(comparison.parity)
+            step.note = compare.in_short(comparison)
         else:
             comparison, step.note = compared, KEPT
         notes = (*converted.notes, *comparison.left_out)
@@ -188,7 +195,17 @@ def _packaged(
             FormatReport(one.weight_format, None, (), comparison.sizes, comparison.drift[one.weight_format])
             for one in comparison.kept
         ]
-        package.write_card(Validation(converted.framework, comparison.parity, formats, package.curves, notes))
+        package.write_card(
+            Validation(
+                converted.framework,
+                comparison.parity,
+                formats,
+                package.curves,
+                notes,
+                comparison.differences,
+                comparison.not_measured,
+            )
+        )
         package.write_description(comparison.kept, _tolerances(comparison))
         archive = folder / f"{work['name']}.zip"
         write_archive(package.files(comparison.kept), archive, step.progress)
@@ -215,15 +232,16 @@ class _Contents:
         self.curves = "curves.png" if has_curves else None
 
     def write_tensors(self) -> None:
-        """Test and sample tensors, and the weights (linked, not copied)."""
+        """Test and sample tensors, and the weights with what belongs to them (linked, not copied)."""
         describe.write_tensors(self.converted, self.folder)
-        for weights in self.converted.weights:
-            (self.folder / weights.path.name).hardlink_to(weights.path)
+        for path in _files_of(self.converted.weights):
+            (self.folder / path.name).hardlink_to(path)
 
     def write_card(self, validation: Validation) -> None:
         """The model card."""
         inputs, outputs = (describe.tensor_notes(one) for one in (self.converted.inputs, self.converted.outputs))
-        (self.folder / "README.md").write_text(model_card(self.values, validation, inputs, outputs), encoding="utf-8")
+        card = model_card(self.values, validation, inputs, outputs, own_questions(self.provenance.family))
+        (self.folder / "README.md").write_text(card, encoding="utf-8")
 
     def write_description(self, weights: Sequence[Weights], tolerances: Mapping[str, Tolerances]) -> Path:
         """The description, with the weights that are in; gives its path."""
@@ -232,15 +250,14 @@ class _Contents:
         return describe.write_description(described, self.folder)
 
     def files(self, weights: Sequence[Weights]) -> dict[str, Path]:
-        """The files of the package by their name in it; weights that were left out stay out."""
-        left_out = {one.path.name for one in self.converted.weights} - {one.path.name for one in weights}
+        """The files of the package by their name in it; what only weights need that were left out stays out."""
+        left_out = {one.name for one in _files_of(self.converted.weights)} - {one.name for one in _files_of(weights)}
         return {path.name: path for path in sorted(self.folder.iterdir()) if path.name not in left_out}
 
 
-def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers that shape the prediction, to be found again in the description."""
-    names = ("image_size", "confidence", "overlap_iou", "max_objects", "colour", "bit_depth")
-    return {name: values[name] for name in names if values.get(name) is not None}
+def _files_of(weights: Sequence[Weights]) -> list[Path]:
+    """The files of all formats, each once: several may need the same."""
+    return list(dict.fromkeys(path for one in weights for path in (one.path, *one.files)))
 
 
 def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any]:
@@ -251,6 +268,7 @@ def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any
     archive, as_json, _ = tested
     digest, size_bytes = sha256(archive), archive.stat().st_size
     report = json.loads(as_json.read_text(encoding="utf-8"))
+    parity = report["parity"]
     try:
         output.mkdir(parents=True, exist_ok=True)
         for path in tested:
@@ -267,7 +285,9 @@ def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any
         "package": str(output / archive.name),
         "report": str(output / as_json.name),
         "status": report["status"],
-        "parity": {key: report["parity"][key] for key in ("images", "mean_iou", "identical_pixels")},
+        "parity": parity and {key: parity[key] for key in ("images", "mean_iou", "identical_pixels")},
+        "not_measured": report["not_measured"] or None,
+        "differences": report["differences"],
         "formats": [one["weight_format"] for one in report["formats"]],
         "warnings": list(dict.fromkeys(text for one in report["formats"] for text in one["warnings"])),
         "sha256": digest,

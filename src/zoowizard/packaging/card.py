@@ -10,10 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from zoowizard.drafts.fields import Field
 from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
-from zoowizard.packaging.report import FormatReport, parity_sentence, ratio
+from zoowizard.packaging.report import (
+    FormatReport,
+    difference_cells,
+    not_measured_sentence,
+    parity_sentence,
+    ratio,
+    ratio_or_none,
+)
 
 if TYPE_CHECKING:
+    from zoowizard.conversion.converted import Difference
     from zoowizard.packaging.matching import Parity
 
 
@@ -32,7 +41,8 @@ class Validation:
     """What was measured, for the Validation section.
 
     `framework` is the native framework with its version; `curves` is the file name, beside the card, of the picture
-    of the training curves; `notes` are sentences about what the measurements do not show.
+    of the training curves; `notes` are sentences about what the measurements do not show. `not_measured` says why there
+    is no `parity` where the framework could not be asked.
     """
 
     framework: str = "the native framework"
@@ -40,6 +50,8 @@ class Validation:
     formats: Sequence[FormatReport] = ()
     curves: str | None = None
     notes: Sequence[str] = ()
+    differences: "Sequence[Difference]" = ()
+    not_measured: str = ""
 
 
 Values = Mapping[str, Any]
@@ -52,12 +64,13 @@ def model_card(
     validation: Validation,
     inputs: Sequence[TensorNote] = (),
     outputs: Sequence[TensorNote] = (),
+    settings: Sequence[Field] = (),
 ) -> str:
     """Give the model card as Markdown from a draft's bare values by name, what was measured, and the tensors.
 
-    Only the names that this module asks for are read, so that nothing else in a draft can reach a package; a name
-    without a value leaves its line out. All texts are escaped: they can neither add headings, links, pictures or
-    HTML, nor break a table.
+    `settings` are the family's own questions. Only the names that this module asks for and theirs are read, so that
+    nothing else in a draft can reach a package; a name without a value leaves its line out. All texts are escaped: they
+    can neither add headings, links, pictures or HTML, nor break a table.
     """
     title = [f"# {text(values.get('name')) or 'Model'}", paragraphs(values.get("description"))]
     sections: list[Section] = [
@@ -66,7 +79,7 @@ def model_card(
         ("## Model Sources", [bullets([("Repository", link(values.get("git_repo")))])]),
         ("# Uses", []),
         ("## Direct Use", [paragraphs(values.get("intended_use"))]),
-        ("## Images that it expects", [bullets(_expected_images(values))]),
+        ("## Images that it expects", [bullets(_expected_images(values, settings))]),
         ("# Bias, Risks, and Limitations", [paragraphs(values.get("limitations")), RECOMMENDATION]),
         ("# How to Get Started with the Model", [_snippet(inputs, outputs), OTHER_SOFTWARE]),
         ("# Training Details", []),
@@ -79,7 +92,7 @@ def model_card(
         ("## On images of your own", [HOW_TO_VALIDATE]),
         ("## Notes", ["\n".join(f"- {text(note)}" for note in validation.notes)]),
         ("# Technical Specifications", []),
-        ("## Model Architecture and Objective", [bullets(_architecture(values))]),
+        ("## Model Architecture and Objective", [bullets(_architecture(values, settings))]),
         ("## Inputs", [_tensors(inputs)]),
         ("## Outputs", [_tensors(outputs)]),
         ("# Licence", [_licence(values.get("license"))]),
@@ -129,14 +142,26 @@ def _model_description(values: Values) -> str:
     )
 
 
-def _expected_images(values: Values) -> list[tuple[str, str]]:
+def _expected_images(values: Values, settings: Sequence[Field]) -> list[tuple[str, str]]:
     size = number(values.get("image_size"))
     return [
         ("Pixel size", text(values.get("pixel_size"))),
-        ("Bit depth of the training images", text(values.get("bit_depth"))),
-        ("Colour", text(values.get("colour"))),
+        *((one.label, _short(values.get(one.name))) for one in settings if not _is_of_network(one)),
         ("Image size during training", f"{size} x {size} pixels" if size else ""),
     ]
+
+
+def _is_of_network(setting: Field) -> bool:
+    return setting.goes_to.startswith(("weights", "outputs"))
+
+
+def _short(value: Any) -> str:
+    """A setting as it was answered; nothing for what could be a file of the person's."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(filter(None, map(_short, value)))
+    return number(value) or ("" if _is_local_path(value) else text(value))
 
 
 def _training_data(values: Values) -> list[tuple[str, str]]:
@@ -152,10 +177,7 @@ def _training_data(values: Values) -> list[tuple[str, str]]:
 def _training_procedure(values: Values) -> list[tuple[str, str]]:
     size, asked = number(values.get("image_size")), number(values.get("image_size_asked"))
     rows = [
-        (
-            "Framework",
-            f"ultralytics {text(values['ultralytics_version'])}" if values.get("ultralytics_version") else "",
-        ),
+        ("Framework", _framework(values)),
         ("Starting weights", text(_base_model(values))),
         ("Image size (pixels)", f"{size} (asked for: {asked})" if asked and asked != size else size),
         ("Epochs planned", number(values.get("epochs"))),
@@ -172,15 +194,20 @@ def _training_procedure(values: Values) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _architecture(values: Values) -> list[tuple[str, str]]:
+def _framework(values: Values) -> str:
+    """The framework of the training, after what says its version: `ultralytics_version`, `cellpose_version`."""
+    ending = "_version"
+    found = ((name.removesuffix(ending), _short(value)) for name, value in values.items() if name.endswith(ending))
+    return ", ".join(f"{text(name)} {version}" for name, version in found if version)
+
+
+def _architecture(values: Values, settings: Sequence[Field]) -> list[tuple[str, str]]:
     parameters = values.get("parameters")
     return [
         ("Architecture", text(values.get("architecture"))),
         ("Parameters", f"{parameters:,}" if isinstance(parameters, int) else ""),
         ("Input channels of the network", number(values.get("input_channels"))),
-        ("Confidence threshold", number(values.get("confidence"))),
-        ("Overlap (IoU) from which the weaker of two detections is dropped", number(values.get("overlap_iou"))),
-        ("Objects in an image at most", number(values.get("max_objects"))),
+        *((one.label, _short(values.get(one.name))) for one in settings if _is_of_network(one)),
     ]
 
 
@@ -211,23 +238,29 @@ def _curves(file_name: str | None) -> str:
 
 
 def _parity(validation: Validation) -> str:
+    against = f"The package, run with bioimageio.core, against {text(validation.framework)}."
+    differences = table(
+        ("Largest difference", "Value"),
+        [(text(what), found) for what, found in map(difference_cells, validation.differences)],
+    )
     if validation.parity is None:
-        return ""
+        reason = validation.not_measured
+        parts = [f"{against} {text(not_measured_sentence(reason))}" if reason else "", differences]
+        return "\n\n".join(filter(None, parts))
     rows = [
         (
             str(place),
-            "none" if one["mean_iou"] is None else ratio(one["mean_iou"]),
+            ratio_or_none(one["mean_iou"]),
             ratio(one["identical_pixels"]),
             str(one["n_true"]),
             str(one["n_pred"]),
+            ratio_or_none(one["ap90"]),
         )
         for place, one in enumerate(validation.parity["per_image"], start=1)
     ]
-    header = ("Image", "Mean IoU", "Identical pixels", "Instances, native", "Instances, package")
-    return (
-        f"The package, run with bioimageio.core, against {text(validation.framework)}. "
-        f"{parity_sentence(validation.parity)}\n\n{table(header, rows)}"
-    )
+    header = ("Image", "Mean IoU", "Identical pixels", "Instances, native", "Instances, package", "AP at IoU 0.9")
+    parts = [f"{against} {parity_sentence(validation.parity)}", table(header, rows), differences]
+    return "\n\n".join(filter(None, parts))
 
 
 def _reproducibility(formats: Sequence[FormatReport]) -> str:

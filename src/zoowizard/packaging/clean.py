@@ -18,7 +18,9 @@ import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -26,6 +28,7 @@ import yaml
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs import forks
+from zoowizard.jobs.computer import memory_bytes
 from zoowizard.packaging.archive import DESCRIPTIONS
 
 P = ParamSpec("P")
@@ -34,6 +37,12 @@ T = TypeVar("T")
 WARNING: Final = 30
 """From this severity on the library means a warning; below, it tells what went well."""
 FRAMEWORKS: Final = ("ultralytics", "cellpose", "segment_anything", "micro_sam", "stardist", "careamics", "detectron2")
+POSTPROCESSING: Final = ("bioimageio.core._ops_cellpose", "bioimageio.core._ops_stardist")
+"""Where the library itself asks for a framework, because the description has a postprocessing of that one."""
+MOST_BESIDE_BYTES: Final = 600_000_000
+SHARE_BESIDE: Final = 16
+"""With more bytes of weights than that, or than this share of the memory, one process runs weights at a time: each was
+measured to need three times the size of its weights and 0.4 GB, and the framework needs as much again."""
 CACHE: Final = "BIOIMAGEIO_CACHE_PATH"
 _server: list[socket.socket] = []
 """Our end of the way to the server, once it is started."""
@@ -69,6 +78,11 @@ def warm_up(cache: Path, gently: bool = False) -> None:
 def _cores() -> int:
     """The cores that this process may use; what a batch system grants is often less than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fit_beside(weights_bytes: int) -> bool:
+    """Whether the processes that run weights of this size, all together, may work beside each other and the worker."""
+    return weights_bytes <= min(MOST_BESIDE_BYTES, memory_bytes() // SHARE_BESIDE)
 
 
 def in_clean_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
@@ -161,7 +175,8 @@ def test_format(package: Path, weight_format: str) -> dict[str, Any]:
     """The library's tests of one weight format of a package (zip or description): reproduction, sizes, batches.
 
     Gives `status` (passed or failed), `errors` and `warnings` (plain lines), `checks` (the names of what was done),
-    `seconds`, `environment` (versions), and `frameworks`: model frameworks found loaded, which should be none.
+    `seconds`, `environment` (versions), and `frameworks`: model frameworks found loaded, which should be none but those
+    that the library loaded for a postprocessing of the description.
     """
     import bioimageio.core
     import bioimageio.spec
@@ -169,6 +184,8 @@ def test_format(package: Path, weight_format: str) -> dict[str, Any]:
 
     started = time.monotonic()
     _trust_github_users(package)
+    imports = _FrameworkImports()
+    sys.meta_path.insert(0, imports)
     summary = test_description(package, weight_format=weight_format, expected_type="model")
     errors = [_line(detail.name, error.loc, error.msg) for detail in summary.details for error in detail.errors]
     warnings = [
@@ -189,8 +206,27 @@ def test_format(package: Path, weight_format: str) -> dict[str, Any]:
             "bioimageio.spec": bioimageio.spec.__version__,
             **_framework_version(weight_format),
         },
-        "frameworks": [name for name in FRAMEWORKS if name in sys.modules],
+        "frameworks": [name for name in FRAMEWORKS if name in sys.modules and name not in imports.by_postprocessing],
     }
+
+
+class _FrameworkImports(MetaPathFinder):
+    """Finds nothing, but sees who is the first to ask for a framework.
+
+    A network that imports one does so before the first postprocessing: when it is made, or when it runs. One that was
+    loaded before anybody asked was not loaded by the postprocessing either.
+    """
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        self.by_postprocessing: set[str] = set()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Look at the first question for a framework only."""
+        if name in FRAMEWORKS and name not in self.asked:
+            self.asked.add(name)
+            if any(frame.f_globals.get("__name__") in POSTPROCESSING for frame, _ in traceback.walk_stack(None)):
+                self.by_postprocessing.add(name)
 
 
 def weight_formats(package: Path) -> list[str]:
@@ -215,7 +251,10 @@ def predict(description: Path, weight_format: str, inputs: Sequence[Path], outpu
     with pipeline:
         for number, (source, destination) in enumerate(zip(inputs, outputs, strict=True)):
             sample = create_sample_for_model(model, inputs={str(model.inputs[0].id): np.load(source)}, sample_id=number)
-            predicted = pipeline.predict_sample_without_blocking(sample)
+            # as the library's own test does it: with a halo it would pad the image, and predict another one
+            predicted = pipeline.predict_sample_without_blocking(
+                sample, skip_input_padding=True, skip_output_cropping=True
+            )
             np.savez(destination, **{str(name): tensor.data.to_numpy() for name, tensor in predicted.members.items()})
 
 

@@ -1,15 +1,15 @@
 """Is the package the model? Its prediction, by the zoo's own library, beside that of the model's own framework."""
 
+import functools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from zoowizard.conversion.converted import Array, Converted, Weights
+from zoowizard.conversion.converted import Array, Converted, Difference, NotMeasured, Weights
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
 from zoowizard.packaging import clean
@@ -17,9 +17,6 @@ from zoowizard.packaging.describe import DEFAULT_TOLERANCES, MOST_MISMATCHED_PER
 from zoowizard.packaging.matching import Parity, parity
 from zoowizard.packaging.pictures import comparison_pictures
 from zoowizard.packaging.report import Drift
-
-LOWEST_MEAN_IOU: Final = 0.95
-"""Below this the package does not do what the model does, whatever the reason, and is not handed out."""
 
 Outputs = Mapping[str, Array]
 """The output tensors of one prediction by id."""
@@ -29,61 +26,91 @@ Outputs = Mapping[str, Array]
 class Comparison:
     """What was measured: the worst parity of the formats that are kept, and how far each is from the test output.
 
-    `left_out` are sentences about formats that do not reproduce; `sizes` (y, x) are those of the images.
+    `parity` is None where the framework could not be asked, and `not_measured` the reason. `differences` are what the
+    conversion measured besides, each the worst of all images. `left_out` are sentences about formats that do not
+    reproduce; `sizes` (y, x) are those of the images.
     """
 
-    parity: Parity
+    parity: Parity | None
     drift: Mapping[str, Drift]
     kept: tuple[Weights, ...]
     left_out: tuple[str, ...]
     sizes: tuple[tuple[int, ...], ...]
+    differences: tuple[Difference, ...] = ()
+    not_measured: str = ""
 
 
 @dataclass(frozen=True)
 class Underway:
-    """Predictions that bioimageio.core is making in clean processes: by weight format, the process and its files."""
+    """What bioimageio.core predicts in clean processes: by weight format, how to ask for it, and its files.
+
+    Asking starts the process, and gives the same one when it is done again. Where they are not to work `beside` each
+    other and the framework, none has begun.
+    """
 
     pictures: Mapping[str, Array]
-    predictions: Mapping[str, tuple["Future[None]", list[Path]]]
+    predictions: Mapping[str, tuple[Callable[[], "Future[None]"], list[Path]]]
+    beside: bool
+
+
+@dataclass(frozen=True)
+class _Native:
+    """The framework's label images, and the worst of each difference that it told of."""
+
+    labels: list[Array]
+    differences: tuple[Difference, ...]
 
 
 def start(converted: Converted, image: Array, description: Path, scratch: Path) -> Underway:
     """Let bioimageio.core run every weight format on several views of `image`; returns at once."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    pictures = comparison_pictures(image)
+    pictures = (converted.native.pictures or comparison_pictures)(image)
     inputs = []
     for number, picture in enumerate(pictures.values()):
         inputs.append(scratch / f"input-{number}.npy")
         np.save(inputs[-1], converted.native.to_input(picture))
+    beside = clean.fit_beside(sum(one.path.stat().st_size for one in converted.weights))
     predictions = {}
     for weights in converted.weights:
-        outputs = [scratch / f"{weights.weight_format}-{number}.npz" for number in range(len(inputs))]
-        process = clean.in_clean_process(clean.predict, description, weights.weight_format, inputs, outputs)
-        predictions[weights.weight_format] = (process, outputs)
-    return Underway(pictures, predictions)
+        name = weights.weight_format
+        outputs = [scratch / f"{name}-{number}.npz" for number in range(len(inputs))]
+        ask = functools.cache(
+            functools.partial(clean.in_clean_process, clean.predict, description, name, inputs, outputs)
+        )
+        predictions[name] = (ask, outputs)
+        if beside:
+            ask()
+    return Underway(pictures, predictions, beside)
 
 
 def finish(converted: Converted, underway: Underway, step: Step) -> Comparison:
-    """Predict the same images with the framework, and compare.
+    """Predict the same images with the framework, compare, and let go of the framework.
 
     A format that was made from another one and does not reproduce it is left out. Raises ZoowizardError where the
     package does not predict what the framework does.
     """
-    native = []
-    for number, (name, picture) in enumerate(underway.pictures.items()):
-        step.progress(0.9 * number / len(underway.pictures), f"{converted.framework}: {name}")
-        native.append(converted.native.predict(picture))
+    try:
+        for number, (name, (ask, _)) in enumerate(underway.predictions.items() if not underway.beside else ()):
+            step.progress(0.5 * number / len(underway.predictions), f"bioimageio.core: {name}")
+            ask().exception()
+        return _compared(converted, underway, step)
+    finally:
+        converted.native.close()
+
+
+def _compared(converted: Converted, underway: Underway, step: Step) -> Comparison:
+    native = _asked(converted, underway, step)
     kept: list[Weights] = []
     left_out: list[str] = []
     predicted: dict[str, list[Outputs]] = {}
     drift: dict[str, Drift] = {}
     for weights in converted.weights:
         name = weights.weight_format
-        process, files = underway.predictions[name]
+        ask, files = underway.predictions[name]
         step.progress(0.9, f"bioimageio.core: {name}")
         try:
-            process.result()
+            ask().result()
         except Exception as problem:
             if weights.parent is None:
                 raise
@@ -100,27 +127,67 @@ def finish(converted: Converted, underway: Underway, step: Step) -> Comparison:
                 del drift[name]
                 continue
         kept.append(weights)
-    labels = converted.outputs[0].id
+    sizes = dict.fromkeys(picture.shape[:2] for picture in underway.pictures.values())
+    measured = Comparison(None, drift, tuple(kept), tuple(left_out), tuple(sizes))
+    if isinstance(native, str):
+        return replace(measured, not_measured=native)
+    measured = replace(
+        measured, parity=_worst(converted, native.labels, kept, predicted), differences=native.differences
+    )
+    _require_agreement(converted, measured)
+    return measured
+
+
+def _asked(converted: Converted, underway: Underway, step: Step) -> _Native | str:
+    """What the framework says to all pictures, or why it cannot be asked."""
+    labels: list[Array] = []
+    worst: dict[str, Difference] = {}
+    try:
+        for number, (name, picture) in enumerate(underway.pictures.items()):
+            begun = 0.0 if underway.beside else 0.5
+            step.progress(begun + (0.9 - begun) * number / len(underway.pictures), f"{converted.framework}: {name}")
+            labels.append(converted.native.predict(picture))
+            for one in converted.native.differences(picture) if converted.native.differences else ():
+                if one.what not in worst or not one.value <= worst[one.what].value:  # NaN is the worst
+                    worst[one.what] = one
+    except NotMeasured as reason:
+        return str(reason).strip().rstrip(".")
+    return _Native(labels, tuple(worst.values()))
+
+
+def _worst(
+    converted: Converted, native: Sequence[Array], kept: Sequence[Weights], predicted: Mapping[str, Sequence[Outputs]]
+) -> Parity:
+    """The parity of the format that agrees least."""
+    first = converted.outputs[0].id
+    to_labels = converted.native.to_labels or (lambda outputs: outputs[first][0, 0])
     agreement = [
-        parity(
-            (truth, outputs[labels][0, 0]) for truth, outputs in zip(native, predicted[one.weight_format], strict=True)
-        )
+        parity((truth, to_labels(outputs)) for truth, outputs in zip(native, predicted[one.weight_format], strict=True))
         for one in kept
     ]
-    worst = min(agreement, key=lambda one: (one["mean_iou"] or 0.0, one["identical_pixels"]))
-    if (worst["mean_iou"] or 0.0) < LOWEST_MEAN_IOU:
-        raise ZoowizardError(
-            f"the package does not predict what {converted.framework} predicts: {in_short(worst)}; it was not written"
-        )
-    sizes = dict.fromkeys(picture.shape[:2] for picture in underway.pictures.values())
-    return Comparison(worst, drift, tuple(kept), tuple(left_out), tuple(sizes))
+    return min(agreement, key=lambda one: (one["mean_iou"] or 0.0, one["identical_pixels"]))
 
 
-def in_short(measured: Parity) -> str:
-    """A parity in a few words."""
-    if measured["mean_iou"] is None:
+def _require_agreement(converted: Converted, measured: Comparison) -> None:
+    """Raise ZoowizardError where the package is not the model."""
+    said = f"the package does not predict what {converted.framework} predicts"
+    if measured.parity and (measured.parity["mean_iou"] or 0.0) < converted.native.lowest_mean_iou:
+        raise ZoowizardError(f"{said}: {in_short(measured)}; it was not written")
+    for one in measured.differences:
+        if not one.value <= one.allowed:
+            raise ZoowizardError(
+                f"{said}: {one.what}: {one.value:.3g}, where {one.allowed:g} or less would be right; it was not written"
+            )
+
+
+def in_short(measured: Comparison) -> str:
+    """How far the package agrees, in a few words."""
+    if measured.parity is None:
+        return f"not measured: {measured.not_measured}"
+    if measured.parity["mean_iou"] is None:
         return "no instances to compare"
-    return f"mean IoU {measured['mean_iou']:.4f}, {measured['identical_pixels']:.4%} of pixels identical"
+    iou, same = measured.parity["mean_iou"], measured.parity["identical_pixels"]
+    return f"mean IoU {iou:.4f}, {same:.4%} of pixels identical"
 
 
 def _drift(expected: list[Outputs], found: list[Outputs]) -> Drift:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
+from zoowizard.drafts.images import MICROSCOPY, in_8_bits
+
 Pixels = NDArray[np.uint8]
 """Colours for display, (y, x, 3)."""
 
@@ -33,15 +35,17 @@ NEAR_PX: Final = 12
 def write_cover(image: NDArray[Any], labels: NDArray[Any], path: Path) -> None:
     """Write the cover as a PNG of exactly 2:1 and at most 500 KB; the same image gives the same bytes.
 
-    On the left the central square of `image` ((y, x) or (y, x, 3), uint8; stretched where it is dim), on the right
-    the same with the instances of `labels` ((y, x), 0 is background) in colours, neighbours in different ones.
-    Raises ValueError for another shape or data type.
+    On the left the central square of `image` ((y, x) or (y, x, 1 to 3), of any type that `images.MICROSCOPY` names;
+    stretched where it is dim), on the right the same with the instances of `labels` ((y, x), 0 is background) in
+    colours, neighbours in different ones. Raises ValueError for another shape or data type.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
-        raise ValueError(f"a cover needs a uint8 image (y, x) or (y, x, 3), not {image.dtype} {image.shape}")
+    is_image = image.ndim in (2, 3) and image.shape[2:] in ((), (1,), (2,), (3,)) and 0 not in image.shape
+    if not is_image or str(image.dtype) not in MICROSCOPY.dtypes:
+        types = ", ".join(MICROSCOPY.dtypes)
+        raise ValueError(f"a cover needs an image (y, x) or (y, x, 1 to 3) of {types}, not {image.dtype} {image.shape}")
     if labels.shape != image.shape[:2]:
         raise ValueError(f"image and labels of different shapes: {image.shape[:2]} and {labels.shape}")
-    square = _visible(np.ascontiguousarray(_central_square(image)))
+    square = _visible(np.ascontiguousarray(in_8_bits(_central_square(image))))
     instances = _central_square(labels)
     for side_px in SIDES_PX:
         content = _png(_side_by_side(square, instances, side_px))

@@ -17,7 +17,7 @@ import yaml
 from imageio import v3 as iio
 
 import zoowizard
-from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights
+from zoowizard.conversion.converted import Converted, TensorDescription, Weights
 from zoowizard.packaging.archive import sha256
 from zoowizard.packaging.card import TensorNote
 from zoowizard.packaging.report import Tolerances
@@ -45,8 +45,12 @@ def write_tensors(converted: Converted, folder: Path) -> None:
         sample = folder / _sample_file(tensor)
         if sample.suffix == ".png":
             iio.imwrite(sample, tensor.sample)
-        else:
+        elif tensor.sample.ndim == 2:
             tifffile.imwrite(sample, tensor.sample)
+        else:  # by the names of its axes Fiji shows channels where others would show pages
+            planes = np.ascontiguousarray(np.moveaxis(tensor.sample, -1, 0))
+            fiji = tensor.sample.dtype in (np.uint8, np.uint16, np.float32)
+            tifffile.imwrite(sample, planes, imagej=fiji, photometric="minisblack", metadata={"axes": "CYX"})
 
 
 def describe(
@@ -135,14 +139,23 @@ def tensor_notes(tensors: Iterable[TensorDescription]) -> list[TensorNote]:
 
 
 def _size_in_words(axis: Mapping[str, Any]) -> str:
-    if axis["type"] == "batch":
-        return "any"
     if axis["type"] == "channel":
         return ", ".join(axis["channel_names"])
-    size = axis["size"]
+    size = axis.get("size")
+    words = "any" if size is None else str(size) if isinstance(size, int) else _range_in_words(size)
+    return f"{words}; the outermost {axis['halo']} at each end are cut off (halo)" if axis.get("halo") else words
+
+
+def _range_in_words(size: Mapping[str, Any]) -> str:
+    """A size that refers to another axis, that has a step, or that depends on the data."""
     if "tensor_id" in size:
-        return f"as {size['axis_id']} of {size['tensor_id']}"
-    return f"{size['min']} or more" if size["step"] == 1 else f"{size['min']} + n x {size['step']}"
+        offset = size.get("offset", 0)
+        more = f" {'+' if offset > 0 else '-'} {abs(offset)}" if offset else ""
+        return f"as {size['axis_id']} of {size['tensor_id']}{more}"
+    if "step" in size:
+        return f"{size['min']} or more" if size["step"] == 1 else f"{size['min']} + n x {size['step']}"
+    most = f" to {size['max']}" if size.get("max") else " or more"
+    return f"{size.get('min', 1)}{most}, as many as there are"
 
 
 def _test_file(tensor: TensorDescription) -> str:
@@ -150,12 +163,9 @@ def _test_file(tensor: TensorDescription) -> str:
 
 
 def _sample_file(tensor: TensorDescription) -> str:
-    """PNG where it holds the values, TIFF where it does not (float labels)."""
-    return f"sample_{tensor.id}.{'png' if _is_8bit(tensor.sample) else 'tif'}"
-
-
-def _is_8bit(array: Array) -> bool:
-    return array.dtype == np.uint8
+    """PNG where that holds the values and the channels as they are, else TIFF (16-bit, float, two channels)."""
+    sample = tensor.sample
+    return f"sample_{tensor.id}.{'png' if sample.dtype == np.uint8 and sample.shape[2:] in ((), (3,)) else 'tif'}"
 
 
 def _tensor(tensor: TensorDescription, key: str) -> dict[str, Any]:

@@ -21,7 +21,9 @@ class Match:
     threshold 0.5). The ratios, `mean_iou` among them, are None where both images are empty: there was nothing to
     measure. `mean_iou` is the mean IoU of the matched instances (`mean_matched_score` in stardist), 0 where nothing
     matched. `identical_pixels` is the share of all pixels that are background in both images, or belong in both to
-    the same matched pair; how the instances are numbered plays no part.
+    the same matched pair; how the instances are numbered plays no part. `ap90` is the average precision at an IoU of
+    0.9 as Cellpose defines it (`cellpose.metrics.average_precision`): pairs with at least that IoU over these pairs and
+    all instances that are in none.
     """
 
     n_true: int
@@ -35,6 +37,7 @@ class Match:
     f1: float | None
     mean_true_score: float | None
     panoptic_quality: float | None
+    ap90: float | None
 
 
 class ImageParity(TypedDict):
@@ -45,14 +48,16 @@ class ImageParity(TypedDict):
     n_true: int
     n_pred: int
     n_matched: int
+    ap90: float | None
 
 
 class Parity(TypedDict):
-    """The agreement on several images: means over them; `mean_iou` over those in which there was an instance."""
+    """The agreement on several images: means over them; `mean_iou` and `ap90` over those with an instance."""
 
     images: int
     mean_iou: float | None
     identical_pixels: float
+    ap90: float | None
     per_image: list[ImageParity]
 
 
@@ -71,6 +76,7 @@ def match(native: LabelImage, predicted: LabelImage) -> Match:
     n_true, n_pred = overlap.shape[0] - 1, overlap.shape[1] - 1
     shared, iou = _matched(overlap)
     matched, score = int(iou.size), float(iou.sum())
+    found90 = int((iou >= 0.9).sum())  # no other pair can come so far: instances do not overlap within an image
     both_background = int(overlap[0, 0])
 
     def share(part: float, whole: float) -> float | None:
@@ -90,6 +96,7 @@ def match(native: LabelImage, predicted: LabelImage) -> Match:
         f1=share(2 * matched, n_true + n_pred),
         mean_true_score=share(score, n_true),
         panoptic_quality=share(2 * score, n_true + n_pred),
+        ap90=share(found90, n_true + n_pred - found90),
     )
 
 
@@ -98,11 +105,11 @@ def parity(pairs: Iterable[tuple[LabelImage, LabelImage]]) -> Parity:
     matches = [match(native, predicted) for native, predicted in pairs]
     if not matches:
         raise ValueError("no images to compare")
-    ious = [one.mean_iou for one in matches if one.mean_iou is not None]
     return Parity(
         images=len(matches),
-        mean_iou=sum(ious) / len(ious) if ious else None,
+        mean_iou=_mean(one.mean_iou for one in matches),
         identical_pixels=sum(one.identical_pixels for one in matches) / len(matches),
+        ap90=_mean(one.ap90 for one in matches),
         per_image=[
             ImageParity(
                 mean_iou=one.mean_iou,
@@ -110,10 +117,16 @@ def parity(pairs: Iterable[tuple[LabelImage, LabelImage]]) -> Parity:
                 n_true=one.n_true,
                 n_pred=one.n_pred,
                 n_matched=one.n_matched,
+                ap90=one.ap90,
             )
             for one in matches
         ],
     )
+
+
+def _mean(measured: Iterable[float | None]) -> float | None:
+    values = [one for one in measured if one is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _numbered(labels: LabelImage, name: str) -> NDArray[np.int64]:

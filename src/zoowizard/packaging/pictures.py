@@ -29,7 +29,19 @@ def comparison_pictures(image: Array) -> Mapping[str, Array]:
 
 
 def _resized(image: Array, factor: float) -> Array:
-    """Resized, but within what the package takes and a test can afford."""
+    """Resized, of the same type, but within what the package takes and a test can afford."""
     within = max(SMALLEST_SIDE_PX / min(image.shape[:2]), min(factor, LARGEST_SIDE_PX / max(image.shape[:2])))
     rows, columns = (max(SMALLEST_SIDE_PX, round(length * within)) for length in image.shape[:2])
-    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
+    if image.dtype == np.uint8 and image.shape[2:] in ((), (3,)):
+        return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
+    channels = [image] if image.ndim == 2 else [image[..., number] for number in range(image.shape[2])]
+    resized = [_resized_channel(channel, rows, columns) for channel in channels]
+    return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
+
+
+def _resized_channel(channel: Array, rows: int, columns: int) -> Array:
+    """Through float32, which holds every 16-bit value; what lies beyond the channel's own values is cut off."""
+    plane = Image.fromarray(np.ascontiguousarray(channel, np.float32))
+    resized = np.asarray(plane.resize((columns, rows), Image.Resampling.BICUBIC))
+    within = np.clip(resized, channel.min(), channel.max())
+    return np.asarray(np.rint(within) if channel.dtype.kind == "u" else within, channel.dtype)

@@ -1,7 +1,7 @@
 """The model card before there is a package, or as it stands in one: `python -m zoowizard.packaging.preview`.
 
-Reads JSON from standard input: `values` (a draft's bare values by name), or `package` (the path of a zip, or of a
-folder). Writes Markdown to standard output, or one sentence to standard error.
+Reads JSON from standard input: `values` (a draft's bare values by name) and `family` (its name), or `package` (the path
+of a zip, or of a folder). Writes Markdown to standard output, or one sentence to standard error.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.packaging.card import Validation, model_card
+from zoowizard.packaging.settings import own_questions
 
 CARD: Final = "README.md"
 BIGGEST: Final = 1_000_000
@@ -24,9 +25,9 @@ NOT_TESTED: Final = (
 )
 
 
-def preview(values: Mapping[str, Any]) -> str:
+def preview(values: Mapping[str, Any], family: str = "") -> str:
     """The card as the answers make it, which says that nothing was tested yet."""
-    return model_card(values, Validation(notes=(NOT_TESTED,)))
+    return model_card(values, Validation(notes=(NOT_TESTED,)), settings=own_questions(family) if family else ())
 
 
 def card_of(package: Path) -> str:
@@ -60,7 +61,10 @@ def main() -> int:
     """Answer what was asked on standard input; gives the exit code."""
     try:
         asked = json.loads(sys.stdin.buffer.read() or b"{}")
-        card = card_of(Path(asked["package"])) if asked.get("package") else preview(asked.get("values") or {})
+        if asked.get("package"):
+            card = card_of(Path(asked["package"]))
+        else:
+            card = preview(asked.get("values") or {}, asked.get("family") or "")
     except ZoowizardError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

@@ -12,6 +12,7 @@ from zoowizard.atomic import write_json, write_text
 from zoowizard.errors import ZoowizardError
 
 if TYPE_CHECKING:
+    from zoowizard.conversion.converted import Difference
     from zoowizard.packaging.matching import Parity
 
 Status = Literal["passed", "failed"]
@@ -57,7 +58,10 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the tests said of one package. `created` is a UTC time as ISO 8601; `steps` are (name, seconds)."""
+    """All that the tests said of one package. `created` is a UTC time as ISO 8601; `steps` are (name, seconds).
+
+    `not_measured` says why there is no `parity` where the native framework could not be asked.
+    """
 
     package: str
     created: str
@@ -67,6 +71,8 @@ class Report:
     steps: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    differences: "tuple[Difference, ...]" = ()
+    not_measured: str = ""
 
     @property
     def status(self) -> Status:
@@ -99,8 +105,15 @@ def to_markdown(report: Report) -> str:
             f"Tolerances: relative {allowed.relative:g}, absolute {allowed.absolute:g}, "
             f"{allowed.mismatched_elements_per_million:g} mismatched elements per million."
         )
+    if report.parity is not None or report.not_measured:
+        parts.append("## Parity with the native framework")
     if report.parity is not None:
-        parts += ["## Parity with the native framework", parity_sentence(report.parity), _parity_table(report.parity)]
+        parts += [parity_sentence(report.parity), _parity_table(report.parity)]
+    elif report.not_measured:
+        parts.append(not_measured_sentence(report.not_measured))
+    if report.differences:
+        lines = [f"- {what}: {found}" for what, found in map(difference_cells, report.differences)]
+        parts += ["## Differences from the native framework", "\n".join(lines)]
     if report.steps:
         parts += ["## Steps", _table(("step", "seconds"), [(name, f"{seconds:.1f}") for name, seconds in report.steps])]
     if report.environment:
@@ -141,6 +154,22 @@ def parity_sentence(parity: "Parity") -> str:
     else:
         matching = "1 instance has no match" if alone == 1 else f"{alone} instances have no match"
     return f"On {images}, the mean IoU of matched instances is {ratio(parity['mean_iou'])}, {matching}, and {pixels}."
+
+
+def ratio_or_none(value: float | None) -> str:
+    """A ratio, `none` where there was no instance to measure it."""
+    return "none" if value is None else ratio(value)
+
+
+def not_measured_sentence(reason: str) -> str:
+    """Say that nothing is known, and why."""
+    return f"Not measured: {reason.rstrip('.')}."
+
+
+def difference_cells(one: "Difference") -> tuple[str, str]:
+    """What differs, and how much at most of how much is allowed, where it is bounded."""
+    allowed = f" (allowed: {one.allowed:g})" if math.isfinite(one.allowed) else ""
+    return one.what, f"{one.value:.3g}{allowed}"
 
 
 def ratio(value: float) -> str:
@@ -191,7 +220,8 @@ def _parity_table(parity: "Parity") -> str:
     rows = [
         (
             str(number),
-            "none" if one["mean_iou"] is None else ratio(one["mean_iou"]),
+            ratio_or_none(one["mean_iou"]),
+            ratio_or_none(one["ap90"]),
             percent(one["identical_pixels"]),
             str(one["n_true"]),
             str(one["n_pred"]),
@@ -199,7 +229,8 @@ def _parity_table(parity: "Parity") -> str:
         )
         for number, one in enumerate(parity["per_image"], start=1)
     ]
-    return _table(("image", "mean IoU", "identical pixels", "native instances", "package instances", "matched"), rows)
+    header = ("image", "mean IoU", "AP 0.9", "identical pixels", "native instances", "package instances", "matched")
+    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ they were made from, and the hash of every file: only where all of that is the s
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -15,16 +16,23 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 import zoowizard
 from zoowizard.atomic import write_json
-from zoowizard.conversion.converted import Array, Converted, Native, TensorDescription, Weights
+from zoowizard.conversion.converted import Array, Converted, Difference, Native, TensorDescription, Weights
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.locks import require_private
 from zoowizard.packaging.archive import sha256, why_not_plain
 from zoowizard.packaging.compare import Comparison
 from zoowizard.packaging.matching import Parity
+from zoowizard.packaging.records import (
+    DifferenceRecord,
+    ParityRecord,
+    Record,
+    TensorRecord,
+    WeightsRecord,
+)
 from zoowizard.packaging.report import Drift
 
 CONVERSION: Final = "conversion.json"
@@ -43,11 +51,7 @@ class NotKept(ZoowizardError):
         self.begun = begun
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Origin(_Record):
+class Origin(Record):
     """All that a result depends on: hashes of checkpoint and image, values, and what is installed."""
 
     family: str
@@ -57,69 +61,40 @@ class Origin(_Record):
     versions: dict[str, str]
 
 
-class _Tensor(_Record):
-    id: str
-    description: str
-    axes: list[dict[str, Any]]
-    data: dict[str, Any]
-    test_tensor: str
-    sample: str
-    processing: list[dict[str, Any]]
-
-
-class _WeightsFile(_Record):
-    weight_format: str
-    file: str
-    entry: dict[str, Any]
-    parent: str | None
-
-
-class _Conversion(_Record):
+class _Conversion(Record):
     version: Literal[1] = 1
     origin: Origin
     files: dict[str, str]
-    inputs: list[_Tensor]
-    outputs: list[_Tensor]
-    weights: list[_WeightsFile]
+    inputs: list[TensorRecord]
+    outputs: list[TensorRecord]
+    weights: list[WeightsRecord]
     framework: str
     notes: list[str]
     facts: dict[str, Any]
+    labels: str | None
 
 
-class _ImageParity(_Record):
-    mean_iou: float | None
-    identical_pixels: float
-    n_true: int
-    n_pred: int
-    n_matched: int
-
-
-class _Parity(_Record):
-    images: int
-    mean_iou: float | None
-    identical_pixels: float
-    per_image: list[_ImageParity]
-
-
-class _Compared(_Record):
+class _Compared(Record):
     version: Literal[1] = 1
     origin: Origin
     conversion: str
-    parity: _Parity
+    parity: ParityRecord | None
+    differences: list[DifferenceRecord]
+    not_measured: str
     drift: dict[str, Drift]
     kept: list[str]
     left_out: list[str]
     sizes: list[tuple[int, ...]]
 
 
-class _Packaged(_Record):
+class _Packaged(Record):
     version: Literal[1] = 1
     origin: Origin
     conversion: str
     files: dict[str, str]
 
 
-class _Tested(_Record):
+class _Tested(Record):
     version: Literal[1] = 1
     origin: Origin
     files: dict[str, str]
@@ -163,24 +138,33 @@ def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> No
     (folder / TENSORS_FOLDER).mkdir(exist_ok=True)
     inputs, outputs = ([_kept(one, folder) for one in tensors] for tensors in (converted.inputs, converted.outputs))
     weights = [
-        _WeightsFile(
+        WeightsRecord(
             weight_format=one.weight_format,
             file=f"{WEIGHTS_FOLDER}/{one.path.name}",
             entry=dict(one.entry),
             parent=one.parent,
+            beside=[f"{WEIGHTS_FOLDER}/{path.name}" for path in one.files],
         )
         for one in converted.weights
     ]
-    tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)]
+    labels = None
+    if converted.labels is not None:
+        labels = f"{TENSORS_FOLDER}/labels.npy"
+        np.save(folder / labels, converted.labels)
+    tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)] + (
+        [labels] if labels else []
+    )
+    names = dict.fromkeys([*(name for one in weights for name in (one.file, *one.beside)), *tensors])
     record = _Conversion(
         origin=made_from,
-        files={name: sha256(folder / name) for name in (*(one.file for one in weights), *tensors)},
+        files={name: sha256(folder / name) for name in names},
         inputs=inputs,
         outputs=outputs,
         weights=weights,
         framework=converted.framework,
         notes=list(converted.notes),
         facts=dict(converted.facts),
+        labels=labels,
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))  # last: where it stands, all of it is there
 
@@ -196,11 +180,15 @@ def conversion_of(earlier: Path, folder: Path, now: Origin) -> Converted:
     kept = Converted(
         inputs=[_tensor(one, folder) for one in record.inputs],
         outputs=[_tensor(one, folder) for one in record.outputs],
-        weights=[Weights(one.weight_format, folder / one.file, one.entry, one.parent) for one in record.weights],
+        weights=[
+            Weights(one.weight_format, folder / one.file, one.entry, one.parent, [folder / name for name in one.beside])
+            for one in record.weights
+        ],
         native=Native(_unset, _unset),
         framework=record.framework,
         notes=record.notes,
         facts=record.facts,
+        labels=np.load(folder / record.labels, allow_pickle=False) if record.labels else None,
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))
     return kept
@@ -228,7 +216,14 @@ def keep_comparison(folder: Path, comparison: Comparison, made_from: Origin) -> 
     record = _Compared(
         origin=made_from,
         conversion=sha256(folder / CONVERSION),
-        parity=_Parity.model_validate(comparison.parity),
+        parity=None if comparison.parity is None else ParityRecord.model_validate(comparison.parity),
+        differences=[
+            DifferenceRecord(
+                what=one.what, value=one.value, allowed=one.allowed if math.isfinite(one.allowed) else None
+            )
+            for one in comparison.differences
+        ],
+        not_measured=comparison.not_measured,
         drift=dict(comparison.drift),
         kept=[one.weight_format for one in comparison.kept],
         left_out=list(comparison.left_out),
@@ -250,8 +245,18 @@ def comparison_of(earlier: Path, folder: Path, converted: Converted, now: Origin
         raise NotKept(f"{COMPARED} of the run before is damaged")
     write_json(folder / COMPARED, record.model_dump(mode="json"))
     kept = tuple(weights[name] for name in record.kept)
-    agreement = cast(Parity, record.parity.model_dump())
-    return Comparison(agreement, record.drift, kept, tuple(record.left_out), tuple(record.sizes))
+    return Comparison(
+        parity=cast(Parity, record.parity.model_dump()) if record.parity else None,
+        drift=record.drift,
+        kept=kept,
+        left_out=tuple(record.left_out),
+        sizes=tuple(record.sizes),
+        differences=tuple(
+            Difference(one.what, one.value, math.inf if one.allowed is None else one.allowed)
+            for one in record.differences
+        ),
+        not_measured=record.not_measured,
+    )
 
 
 def keep_packaged(folder: Path, archive: Path, made_from: Origin) -> None:
@@ -275,11 +280,11 @@ def packaged_of(earlier: Path, folder: Path, now: Origin) -> Path:
     return folder / next(iter(record.files))
 
 
-def _kept(tensor: TensorDescription, folder: Path) -> _Tensor:
+def _kept(tensor: TensorDescription, folder: Path) -> TensorRecord:
     names = {part: f"{TENSORS_FOLDER}/{part}_{tensor.id}.npy" for part in ("test_tensor", "sample")}
     for part, name in names.items():
         np.save(folder / name, getattr(tensor, part))
-    return _Tensor(
+    return TensorRecord(
         id=tensor.id,
         description=tensor.description,
         axes=[dict(axis) for axis in tensor.axes],
@@ -289,7 +294,7 @@ def _kept(tensor: TensorDescription, folder: Path) -> _Tensor:
     )
 
 
-def _tensor(kept: _Tensor, folder: Path) -> TensorDescription:
+def _tensor(kept: TensorRecord, folder: Path) -> TensorDescription:
     return TensorDescription(
         id=kept.id,
         description=kept.description,

@@ -1,5 +1,6 @@
 """A job of the kind `test`: the zoo's own tests of any package, each weight format in a clean process of its own."""
 
+import functools
 import os
 import re
 import zipfile
@@ -14,7 +15,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.processes import DEVICE
 from zoowizard.jobs.steps import Steps
 from zoowizard.packaging import clean
-from zoowizard.packaging.archive import DESCRIPTIONS, unpack
+from zoowizard.packaging.archive import DESCRIPTIONS, unpack, why_not_plain
 from zoowizard.packaging.report import FormatReport, Report, write
 
 LARGEST_DESCRIPTION: Final = 4_000_000
@@ -38,7 +39,7 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
             raise ZoowizardError(f"{package.name}: reading it ended the process; is it damaged?") from problem
         except Exception as problem:
             raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_in_short(problem)}") from problem
-    reports, environment = run_tests(described, formats, steps)
+    reports, environment = run_tests(described, formats, steps, clean.fit_beside(_weights_bytes(described)))
     report = Report(
         package=package.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,16 +82,36 @@ def _require_description(described: Path, name: str) -> None:
         raise ZoowizardError(f"{name} is no bioimage.io package; give the zip of a package, or its rdf.yaml")
 
 
-def run_tests(package: Path, formats: Sequence[str], steps: Steps) -> tuple[list[FormatReport], dict[str, str]]:
-    """Test every weight format, side by side; gives a report a format and the versions of what was used."""
-    pending = {name: clean.in_clean_process(clean.test_format, package, name) for name in formats}
+def _weights_bytes(description: Path) -> int:
+    """The size of the weights files beside a description, of all formats together; 0 for what is not there."""
+    described = yaml.safe_load(description.read_text(encoding="utf-8"))
+    weights = described.get("weights")
+    entries = weights.values() if isinstance(weights, dict) else ()
+    names = [one["source"] for one in entries if isinstance(one, dict) and isinstance(one.get("source"), str)]
+    files = [description.parent / name for name in names if why_not_plain(name) is None]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def run_tests(
+    package: Path, formats: Sequence[str], steps: Steps, beside: bool
+) -> tuple[list[FormatReport], dict[str, str]]:
+    """Test every weight format, all `beside` each other or one after another.
+
+    Gives a report a format and the versions of what was used.
+    """
+    pending = {
+        name: functools.cache(functools.partial(clean.in_clean_process, clean.test_format, package, name))
+        for name in formats
+    }
+    for begin in pending.values() if beside else ():
+        begin()
     reports: list[FormatReport] = []
     environment: dict[str, str] = {}
     with steps.step("test") as step:
         for number, (name, job) in enumerate(pending.items()):
             step.progress(number / len(pending), name)
             try:
-                said = job.result()
+                said = job().result()
             except clean.ProcessDied:
                 reports.append(
                     FormatReport(

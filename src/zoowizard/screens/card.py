@@ -31,10 +31,11 @@ class CardScreen(ModalScreen[None]):
         Binding("down", "scroll_down", "Down", show=False, id="card.down"),
     ]
 
-    def __init__(self, values: Mapping[str, Any] | None = None, package: Path | None = None) -> None:
-        """`values` are a draft's bare values by name; where `package` is given, its own card is shown."""
+    def __init__(self, values: Mapping[str, Any] | None = None, package: Path | None = None, family: str = "") -> None:
+        """`values` are a draft's bare values by name, of `family`; where `package` is given, its own card is shown."""
         super().__init__()
-        self._asked = {"package": str(package)} if package is not None else {"values": dict(values or {})}
+        preview = {"values": dict(values or {}), "family": family}
+        self._asked = preview if package is None else {"package": str(package)}
         self._title = (
             f"Model card of {package.name}" if package is not None else "Model card, a preview: not tested yet"
         )

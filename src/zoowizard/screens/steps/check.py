@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from zoowizard.drafts.questions import FIELDS
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.state import Job
 from zoowizard.screens.children import answer_of
@@ -249,7 +250,7 @@ class CheckStep(Step):
         path = typed_path(text, self._situation.here)
         if path is None:
             self._looked_at = (text, None)
-            self._say_image("", HELP)
+            self._say_image("", _wanted(self._situation))
             self.query_one("#check-image", PictureView).show(None, "test image: none yet")
             if self._pending:
                 self._pending = False
@@ -258,13 +259,15 @@ class CheckStep(Step):
         elif self._pending or (text, path) != self._looked_at:
             self._looked_at = (text, path)
             self._say_image("", f"looking at it{GLYPHS.ellipsis}")
-            self._draw_image(text, path)
+            assert self._situation.draft is not None
+            self._draw_image(text, path, self._situation.draft.family)
 
     @work(exclusive=True, group="image")
-    async def _draw_image(self, text: str, path: Path) -> None:
+    async def _draw_image(self, text: str, path: Path, family: str) -> None:
         view = self.query_one("#check-image", PictureView)
+        of = ("--family", family) if family else ()
         try:
-            answer = _read(await answer_of("zoowizard.thumbnail", "image", str(path), *2 * [PICTURE_PX]))
+            answer = _read(await answer_of("zoowizard.thumbnail", "image", str(path), *2 * [PICTURE_PX], *of))
         except ZoowizardError as problem:
             answer = {"problem": str(problem)}
         self._pending = self.query_one(PathInput).value != text
@@ -301,8 +304,15 @@ def _read(answer: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def _wanted(situation: Situation) -> str:
+    """Which image is asked for: a family that takes others than 8-bit ones says so in its own words."""
+    own = next((one for one in situation.fields if one.name == FIELD and one not in FIELDS), None)
+    return own.help.partition(". ")[0] if own else HELP
+
+
 def _facts(answer: Mapping[str, Any]) -> str:
     shape = answer.get("shape") or [0, 0]
-    colour = "RGB" if len(shape) > 2 else "grey"
-    values = f"values {answer.get('min', 0):.0f} to {answer.get('max', 0):.0f}"
-    return f"{shape[1]} x {shape[0]} pixels, {colour}, 8-bit, {values}"
+    channels = {2: "grey"}.get(len(shape)) or {3: "RGB"}.get(shape[-1]) or f"{shape[-1]} channels"
+    depth = {"uint8": "8-bit", "uint16": "16-bit"}.get(answer.get("dtype", ""), str(answer.get("dtype")))
+    values = " to ".join(f"{answer.get(end, 0):.{0 if 'bit' in depth else 3}f}" for end in ("min", "max"))
+    return f"{shape[1]} x {shape[0]} pixels, {channels}, {depth}, values {values}"

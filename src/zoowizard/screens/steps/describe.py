@@ -222,7 +222,9 @@ class DescribeStep(Step):
             self.post_message(message)
             if isinstance(message, Answered):
                 draft = with_given(draft, message.answers)
-        self.app.push_screen(CardScreen({name: known.value for name, known in draft.values.items()}))
+        self.app.push_screen(
+            CardScreen({name: known.value for name, known in draft.values.items()}, family=draft.family)
+        )
 
 
 def _asked(situation: Situation) -> list[Field]:

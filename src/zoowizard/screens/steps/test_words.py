@@ -133,7 +133,9 @@ def _lacking_lines(situation: Situation, width: int) -> Iterator[Content]:
 
 def _passed_lines(job: Job, width: int) -> Iterator[Content]:
     outcome = job.outcome or {}
-    yield from _hanging(GLYPHS.done, parity_in_words(outcome.get("parity")), width, "$text-success", "")
+    yield from _hanging(
+        GLYPHS.done, parity_in_words(outcome.get("parity"), outcome.get("not_measured")), width, "$text-success", ""
+    )
     if formats := outcome.get("formats"):
         yield _entry("Weights", ", ".join(map(str, formats)), width)
     for label, name in (("Package", "package"), ("Report", "report")):
@@ -170,10 +172,13 @@ def _after_words(state: State, situation: Situation, job: Job | None, width: int
         yield _plain("Press Enter to go on to Upload.")
 
 
-def parity_in_words(parity: Any) -> str:
-    """How far the package agrees with the model, in a sentence."""
+def parity_in_words(parity: Any, not_measured: Any = None) -> str:
+    """How far the package agrees with the model, in a sentence; `not_measured` is the reason why nobody knows."""
     if not isinstance(parity, dict):
-        return "The package passed its tests."
+        unknown = (
+            f" How far it predicts what the model predicts was not measured: {not_measured}." if not_measured else ""
+        )
+        return f"The package passed its tests.{unknown}"
     images = parity.get("images")
     on = f" on {images} images" if isinstance(images, int) else ""
     pixels, iou = parity.get("identical_pixels"), parity.get("mean_iou")

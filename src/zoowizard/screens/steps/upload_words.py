@@ -102,6 +102,8 @@ def _checks(situation: Situation, outcome: dict[str, Any]) -> Content:
         exact = same == 1
         words = "predicts the same" if exact else f"IoU {iou:.4f}" if isinstance(iou, float) else "compared"
         parts.append((f"{GLYPHS.done} {words}", "$text-success"))
+    elif outcome.get("not_measured"):
+        parts.append((f"{GLYPHS.warning} agreement not measured", "$text-warning"))
     warnings = len(outcome.get("warnings") or ())
     if warnings:
         parts.append((f"{GLYPHS.warning} {warnings} warning{'s' if warnings > 1 else ''}", "$text-warning"))

@@ -1,0 +1,52 @@
+"""Tensors in the words of the card, and as pictures that other programs open."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from zoowizard.conversion.converted import Converted, Native, TensorDescription
+from zoowizard.packaging.describe import tensor_notes, write_tensors
+
+
+def described(sample: Any, *axes: dict[str, Any]) -> TensorDescription:
+    return TensorDescription("image", "", axes, {"type": str(sample.dtype)}, sample[None], sample)
+
+
+@pytest.mark.parametrize(
+    ("axis", "words"),
+    [
+        ({"type": "batch"}, "any"),
+        ({"type": "batch", "size": 1}, "1"),
+        ({"type": "channel", "channel_names": ["red", "green"]}, "red, green"),
+        ({"type": "space", "id": "y", "size": 256}, "256"),
+        ({"type": "space", "id": "y", "size": {"min": 64, "step": 1}}, "64 or more"),
+        ({"type": "space", "id": "y", "size": {"min": 64, "step": 16}}, "64 + n x 16"),
+        ({"type": "space", "id": "y", "size": {"tensor_id": "image", "axis_id": "y"}}, "as y of image"),
+        ({"type": "space", "id": "y", "size": {"tensor_id": "image", "axis_id": "y", "offset": 0}}, "as y of image"),
+        ({"type": "space", "id": "y", "size": {"tensor_id": "i", "axis_id": "x", "offset": -4}}, "as x of i - 4"),
+        (
+            {"type": "space", "id": "y", "size": {"tensor_id": "image", "axis_id": "y", "offset": 2}, "halo": 16},
+            "as y of image + 2; the outermost 16 at each end are cut off (halo)",
+        ),
+        ({"type": "index", "size": {"min": 1, "max": 9}}, "1 to 9, as many as there are"),
+        ({"type": "index", "size": {"min": 0}}, "0 or more, as many as there are"),
+    ],
+)
+def test_the_sizes_of_every_axis_in_words(axis: dict[str, Any], words: str) -> None:
+    [note] = tensor_notes([described(np.zeros((4, 4), np.uint8), axis)])
+    assert list(note.axes.values()) == [words]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int32"])
+@pytest.mark.parametrize("channels", [(), (2,), (3,)])
+def test_samples_are_read_by_imageio_as_they_are(dtype: str, channels: tuple[int, ...], tmp_path: Path) -> None:
+    sample = np.random.default_rng(0).integers(0, 200, (70, 80, *channels)).astype(dtype)
+    converted = Converted([described(sample)], [], [], Native(lambda one: one, lambda one: one), "x")
+    write_tensors(converted, tmp_path)
+    [path] = tmp_path.glob("sample_image.*")
+    read = iio.imread(path)
+    assert read.dtype == dtype
+    assert np.array_equal(read if read.shape == sample.shape else np.moveaxis(read, 0, -1), sample)
