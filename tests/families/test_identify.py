@@ -2,14 +2,17 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cellpose_files import cpnet_state, write
 
 from zoowizard.errors import WrongUse
 from zoowizard.families import registry
@@ -165,7 +168,8 @@ def test_a_thousand_files_and_twenty_large_checkpoints(run_folder: Path, tmp_pat
 
 def test_families_by_name() -> None:
     assert registry.family("yolo").NAME == "yolo"
-    with pytest.raises(WrongUse, match="it knows yolo"):
+    assert registry.family("cellpose_sam").NAME == "cellpose_sam"
+    with pytest.raises(WrongUse, match="it knows yolo, cellpose, cellpose_sam"):
         registry.family("yolov3")
 
 
@@ -176,3 +180,62 @@ def test_what_a_workspace_holds_is_no_model_of_its_own(run_folder: Path, tmp_pat
     draft = start_draft(workspace, "yolo", run_folder / "weights" / "best.pt")
     shutil.copy(run_folder / "weights" / "best.pt", workspace.folder(draft.id))
     assert [one.path for one in identify(tmp_path)] == [run_folder]
+
+
+def test_a_checkpoint_that_was_unpacked_says_how_to_pack_it_again(tmp_path: Path) -> None:
+    import torch
+
+    state = cpnet_state()
+    folder = tmp_path / "models" / "my cells"
+    with zipfile.ZipFile(write(tmp_path / "whole", state)) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    (tmp_path / "whole").unlink()
+    folder.parent.mkdir()
+    (tmp_path / "unpacked" / "whole").rename(folder)
+    for asked in (folder, tmp_path):
+        [found] = identify(asked)
+        assert (found.path, found.family) == (folder, None)
+        assert "zip -0 -r 'my cells.pt' 'my cells'" in (found.refused or "")
+    with zipfile.ZipFile(tmp_path / "models" / "my cells.pt", "w") as archive:  # as `zip -0 -r` does
+        for one in sorted(folder.rglob("*")):
+            archive.write(one, one.relative_to(folder.parent))
+    shutil.rmtree(folder)
+    [packed] = identify(tmp_path)
+    assert packed.family == "cellpose"
+    assert packed.values["diam_labels"].value == 23.878416
+    assert torch.equal(torch.load(packed.path)["output.2.bias"], state["output.2.bias"])
+
+
+def test_the_name_of_one_of_cellposes_own_models_is_no_file(tmp_path: Path) -> None:
+    for name in ("cyto3", "cpsam"):
+        with pytest.raises(
+            WrongUse, match=f"{name} does not exist. {name} is the name of a model that Cellpose fetches"
+        ):
+            identify(tmp_path / name)
+    with pytest.raises(WrongUse, match=r"cyto4 does not exist\.$"):
+        identify(tmp_path / "cyto4")
+
+
+def test_files_without_an_ending_are_looked_into_and_told_only_where_they_are_models(tmp_path: Path) -> None:
+    import torch
+
+    for number in range(30):
+        (tmp_path / f"scan{number:03}").write_bytes(bytes(200_000))
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        archive.writestr("notes.txt", bytes(200_000))
+    (tmp_path / "pickled").write_bytes(pickle.dumps(Path("/x"), 4) + bytes(200_000))
+    write(tmp_path / "CP_small", {"a": torch.ones(3)})  # too small for Cellpose
+    (tmp_path / "CP_damaged").write_bytes(b"PK\x03\x04" + bytes(200_000))
+    model = write(tmp_path / "release-1.2", cpnet_state())
+    found = {one.path.name: one for one in identify(tmp_path)}
+    assert set(found) == {"CP_damaged", "release-1.2"}
+    assert found["release-1.2"].checkpoint == model
+    assert "is cut short" in (found["CP_damaged"].refused or "")
+
+
+def test_models_without_an_ending_do_not_hide_runs_of_yolo(run_folder: Path, tmp_path: Path) -> None:
+    write(run_folder / "my_cells", cpnet_state())
+    write(run_folder.parent / "my_cells", cpnet_state())
+    found = [(one.path, one.family) for one in identify(tmp_path)]
+    assert found == [(run_folder.parent / "my_cells", "cellpose"), (run_folder, "yolo")]
+    assert identify(run_folder / "my_cells")[0].family == "cellpose"

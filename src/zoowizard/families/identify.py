@@ -1,6 +1,8 @@
 """What is this file or folder? Answered without running any of it."""
 
 import os
+import re
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,10 @@ from typing import Any, Final
 
 from zoowizard.drafts.locks import MODELS_LOCK
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
+from zoowizard.families.cellpose_keys import kin
+from zoowizard.families.cellpose_log import name_and_epoch
+from zoowizard.families.cellpose_names import BUILT_IN, built_in
+from zoowizard.families.cellpose_run import order
 from zoowizard.families.family import Recognition
 from zoowizard.families.pickles import look, opened, printable, starts_like_a_checkpoint
 from zoowizard.families.registry import FAMILIES
@@ -17,8 +23,14 @@ from zoowizard.families.registry import FAMILIES
 TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
 WORTH_PROCESSES: Final = 8
 """From so many folders on, other processes are worth their start."""
-BLOCKING: Final = frozenset({"no-weights", "not-segmentation"})
+BLOCKING: Final = frozenset({"no-weights", "not-segmentation", "not-convertible"})
 """The codes of the warnings that stand in the way of a package."""
+SMALLEST_BARE: Final = 100_000
+"""Bytes. Cellpose writes checkpoints without an ending, of 26 MB and more; what is smaller is not looked into."""
+MOST_BARE: Final = 500
+"""So many files without an ending are looked into in one folder."""
+_BARE: Final = re.compile(r"[^.]+(?:\.\d\w*)*")
+_CELLPOSE: Final = re.compile(r"cellpose_|CP_|cyto|nuclei|cpsam|cpdino|.*_epoch_\d+$")
 _PASSED_OVER: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "lost+found"})
 
 
@@ -33,7 +45,8 @@ def identify(path: Path) -> list[Recognition]:
         os.lstat(path)
         is_folder = path.is_dir()
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise WrongUse(f"{printable(str(path))} does not exist.") from None
+        known = f" {built_in(path)}" if path.name in BUILT_IN else ""
+        raise WrongUse(f"{printable(str(path))} does not exist.{known}") from None
     except OSError as problem:
         return [Recognition(path, None, refused=f"{printable(str(path))} cannot be reached: {problem.strerror}.")]
     if not is_folder:
@@ -57,7 +70,12 @@ def _file(path: Path) -> Recognition:
         return _refused(path, problem)
     except ZoowizardError as problem:
         # Many kinds of files are zips: only one that is called a checkpoint has to be one.
-        if named_so or isinstance(problem, WrongUse) or not starts_like_a_checkpoint(path):
+        if (
+            named_so
+            or _BARE.fullmatch(path.name)
+            or isinstance(problem, WrongUse)
+            or not starts_like_a_checkpoint(path)
+        ):
             return _refused(path, problem)
     return Recognition(path, None, evidence=(f"no family that zoowizard knows has files like {printable(path.name)}",))
 
@@ -70,8 +88,9 @@ def _unknown(path: Path) -> Recognition:
     root = look(path).root
     keys = [str(key) for key in root][:5] if isinstance(root, dict) else []
     holds = f"a mapping with {', '.join(printable(key[:40]) for key in keys)}" if keys else "no mapping"
-    evidence = (f"it is a torch checkpoint that holds {holds}", "no family that zoowizard knows writes such a one")
-    return Recognition(path, None, path, evidence=evidence)
+    known = kin(root)
+    why = f"its weights are {known}" if known else "no family that zoowizard knows writes such a one"
+    return Recognition(path, None, path, evidence=(f"it is a torch checkpoint that holds {holds}", why))
 
 
 def _refused(path: Path, problem: ZoowizardError) -> Recognition:
@@ -111,12 +130,17 @@ def look_in(folder: Path) -> tuple[list[Recognition], list[Path]]:
         return [Recognition(folder, None, refused=sentence)], []
     if any(entry.name == MODELS_LOCK for entry in listed):
         return [], []  # a workspace: what lies in it was made of the models, not by their training
+    if _is_unpacked(listed):
+        return [Recognition(folder, None, refused=_unpacked(folder))], []
     below = [entry.name for entry in listed if _is_folder(entry) and not _is_passed_over(entry.name)]
     run = _known_or_refused(folder)
     if run is not None:
         # Other runs may lie in a run's folder, but the checkpoints in it and in its `weights` are its own.
         return [run], [folder / name for name in below if name != "weights"]
-    return list(_files([entry for entry in listed if _is_checkpoint(entry)])), [folder / name for name in below]
+    named = [Path(entry.path) for entry in listed if _is_checkpoint(entry)]
+    bare = [Path(entry.path) for entry in listed if may_be_bare(entry)]
+    found = [*_files(named), *_bare_files(bare)]
+    return sorted(found, key=lambda one: one.path.parts), [folder / name for name in below]
 
 
 def _known_or_refused(path: Path) -> Recognition | None:
@@ -126,13 +150,44 @@ def _known_or_refused(path: Path) -> Recognition | None:
         return _refused(path, problem)
 
 
-def _files(entries: Sequence["os.DirEntry[str]"]) -> Iterator[Recognition]:
-    for path in (Path(entry.path) for entry in entries):
+def _files(paths: Sequence[Path]) -> Iterator[Recognition]:
+    for path in paths:
         found = _known_or_refused(path)
         if found is not None:
             yield found
         elif starts_like_a_checkpoint(path):
             yield _unknown(path)
+
+
+def _bare_files(paths: Sequence[Path]) -> Iterator[Recognition]:
+    """Files without an ending: the last one of each training, where it is a checkpoint.
+
+    Anything may be called so, and many things are zips or pickles: what cannot be read is told only where it is called
+    as Cellpose calls its models.
+    """
+    last: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda one: order(one.name)):
+        last[name_and_epoch(path.name)[0]] = path
+    for path in [path for path in sorted(last.values()) if starts_like_a_checkpoint(path)][:MOST_BARE]:
+        found = _known_or_refused(path)
+        if found is not None and (not found.refused or _CELLPOSE.match(path.name)):
+            yield found
+        elif found is None:
+            yield _unknown(path)
+
+
+def _is_unpacked(listed: Sequence["os.DirEntry[str]"]) -> bool:
+    """Whether these are the records of torch's zip; `constants.pkl` is among those of an exported program."""
+    names = {entry.name for entry in listed}
+    return {"data.pkl", "data", "version"} <= names and "constants.pkl" not in names
+
+
+def _unpacked(folder: Path) -> str:
+    name, packed = (shlex.quote(printable(one)) for one in (folder.name, f"{folder.name}.pt"))
+    return (
+        f"{printable(str(folder))} is a checkpoint that was unpacked like a zip (Safari does so while downloading): "
+        f"torch cannot load it. Pack it again, in the folder above: zip -0 -r {packed} {name}"
+    )
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -145,6 +200,16 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 def _is_checkpoint(entry: "os.DirEntry[str]") -> bool:
     try:
         return os.path.splitext(entry.name)[1].lower() in TORCH_SUFFIXES and entry.is_file()  # noqa: PTH122
+    except OSError:
+        return False
+
+
+def may_be_bare(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file without an ending, as Cellpose writes its models, of their size."""
+    if _BARE.fullmatch(entry.name) is None:
+        return False
+    try:
+        return entry.is_file() and entry.stat().st_size >= SMALLEST_BARE
     except OSError:
         return False
 
@@ -163,7 +228,7 @@ def obstacle(recognition: Recognition) -> str | None:
     blocking = [one.message for one in recognition.warnings if one.code in BLOCKING]
     if blocking or recognition.checkpoint is not None:
         return " ".join(blocking) or None
-    return "There are no weights: add the .pt file that training wrote."
+    return "There are no weights: add the file that training wrote."
 
 
 def to_json(recognition: Recognition, missing: Sequence[str]) -> dict[str, Any]:

@@ -280,9 +280,11 @@ def _dict_of(machine: Machine) -> None:
 
 
 def _stored(told: Any) -> Any:
-    """A persistent id: ("storage", type, key, device, numel) in every checkpoint that torch writes."""
+    """A persistent id: ("storage", type, key, device, numel, …) in every checkpoint that torch writes."""
     storage = told[1] if isinstance(told, tuple) and len(told) > 1 else None
-    return Made(storage.last) if isinstance(storage, Name) else OPAQUE
+    if not isinstance(storage, Name):
+        return OPAQUE
+    return Made(storage.last, (told[2], told[4]) if len(told) > 4 else ())
 
 
 def _skip(size: int) -> Callable[[Machine], None]:

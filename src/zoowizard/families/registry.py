@@ -4,10 +4,10 @@ from types import ModuleType
 from typing import Final, cast
 
 from zoowizard.errors import WrongUse
-from zoowizard.families import yolo
+from zoowizard.families import cellpose, cellpose_sam, yolo
 from zoowizard.families.family import Family
 
-_MODULES: Final[tuple[ModuleType, ...]] = (yolo,)
+_MODULES: Final[tuple[ModuleType, ...]] = (yolo, cellpose, cellpose_sam)
 FAMILIES: Final = tuple(cast(Family, module) for module in _MODULES)
 
 

@@ -35,15 +35,20 @@ class Made:
 
 
 class Tensor:
-    """A tensor by its `shape` and `dtype` alone (the torch name, such as `HalfStorage`); `trained` for a parameter."""
+    """A tensor by its `shape` and `dtype` alone (the torch name, such as `HalfStorage`); `trained` for a parameter.
 
-    __slots__ = ("dtype", "size", "trained")
+    `place` says where its numbers lie: (key of the storage, numbers in the storage, numbers before its first one), as
+    the file has it.
+    """
 
-    def __init__(self, size: Any, dtype: str, trained: bool = False) -> None:
+    __slots__ = ("dtype", "place", "size", "trained")
+
+    def __init__(self, size: Any, dtype: str, trained: bool = False, place: tuple[Any, Any, Any] | None = None) -> None:
         """Remember what can be known without reading the weights; `size` is as the file has it."""
         self.size = size
         self.dtype = dtype
         self.trained = trained
+        self.place = place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,13 +76,18 @@ _NEW_SPELLING: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 def _tensor(args: tuple[Any, ...]) -> Tensor:
     """`torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …)`."""
     storage = args[0]
-    return Tensor(args[2], storage.kind if isinstance(storage, Made) else "")
+    if not isinstance(storage, Made):
+        return Tensor(args[2], "")
+    key, numel = storage.args if isinstance(storage.args, tuple) and len(storage.args) == 2 else (None, None)
+    return Tensor(args[2], storage.kind, place=(key, numel, args[1]))
 
 
 def _parameter(args: tuple[Any, ...]) -> Any:
     """`torch._utils._rebuild_parameter(tensor, requires_grad, hooks)`."""
     tensor = args[0]
-    return Tensor(tensor.size, tensor.dtype, trained=True) if isinstance(tensor, Tensor) else OPAQUE
+    if not isinstance(tensor, Tensor):
+        return OPAQUE
+    return Tensor(tensor.size, tensor.dtype, trained=True, place=tensor.place)
 
 
 def _mapping(args: tuple[Any, ...]) -> dict[Any, Any]:

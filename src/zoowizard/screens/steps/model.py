@@ -28,7 +28,8 @@ DRAW_EVERY_S: Final = 0.5
 NOTHING: Final = (
     "No model was found {place}.\n\n"
     "zoowizard looks for what a training leaves behind: a run folder of Ultralytics YOLO (args.yaml beside "
-    "weights/best.pt), or a checkpoint alone (.pt, .pth, .ckpt).\n\n"
+    "weights/best.pt), a model of Cellpose (in models/, without an ending), or a checkpoint alone (.pt, .pth, "
+    ".ckpt).\n\n"
     "Paste the path of yours below, or press b to look for it in your folders."
 )
 

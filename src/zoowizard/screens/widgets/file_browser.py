@@ -15,7 +15,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from zoowizard.board.markdown import cut
-from zoowizard.families.identify import TORCH_SUFFIXES
+from zoowizard.families.identify import TORCH_SUFFIXES, may_be_bare
 from zoowizard.screens.glyphs import GLYPHS
 from zoowizard.terminal import printable
 
@@ -45,6 +45,8 @@ def listing(folder: Path) -> Listing:
                     files.append(entry.name)
                 elif entry.is_dir():
                     folders.append(entry.name)
+                elif may_be_bare(entry):
+                    files.append(entry.name)
             more = next(entries, None) is not None
     except OSError as problem:
         return Listing(problem=(problem.strerror or str(problem)).lower())
