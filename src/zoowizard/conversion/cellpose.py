@@ -263,6 +263,7 @@ def _notes(model: Model) -> list[str]:
         f"Cells are taken to be {model.diameter:g} px wide, which is built in: resize images whose cells are much "
         "smaller or larger. Images are normalised, cut into tiles and put together inside, as Cellpose does it: give "
         "whole images.",
+        tensors.ONLY_2D,
     ]
     if len(model.channels.names) > 1:
         notes.append(

@@ -107,6 +107,7 @@ def _notes(model: Model) -> list[str]:
         "The package gives flows, not objects: these are made of them by Cellpose's dynamics (in Python "
         f"`cellpose.dynamics.compute_masks`, with a cell probability over {model.thresholds['cellprob_threshold']:g}).",
         f"Give images in which cells are about {model.diam_mean:g} px wide: nothing is resized inside.",
+        tensors.ONLY_2D,
     ]
 
 

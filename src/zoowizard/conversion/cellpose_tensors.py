@@ -19,6 +19,10 @@ EPS: Final = 1e-6
 """What `scale_range` adds to the range. Cellpose adds nothing, but the library takes no other number than this."""
 EMPTY: Final = 1e-3
 """A channel whose percentiles are not further apart is taken for empty by Cellpose, which then sees zeros in it."""
+ONLY_2D: Final = (
+    "Only for 2-D images; volumes were not measured. They would take the flows of the planes in all three directions, "
+    "joined into one, and a following of flows in three dimensions, which the zoo's library does not do."
+)
 FLOWS: Final = ("flow_y", "flow_x", "cell_probability")
 SIDES: Final = (16, 24, 32, 48, 64)
 """Smallest sides that are tried, in pixels; a test image has 64 at least."""
