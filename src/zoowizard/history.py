@@ -23,7 +23,7 @@ class History:
 
 def history(workspace: Workspace, draft_id: str) -> History:
     """Read it. Raises ZoowizardError where the folder of the jobs cannot be read."""
-    builds = [job for job in list_jobs(workspace.jobs(draft_id)) if job.kind != "test"]
+    builds = [job for job in list_jobs(workspace.jobs(draft_id)) if job.kind not in ("test", "upload")]
     built = next((job for job in builds if job.state == "passed"), None)
     return History(
         newest=builds[0] if builds else None,

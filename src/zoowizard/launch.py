@@ -5,17 +5,23 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from zoowizard.atomic import write_bytes
 from zoowizard.drafts.draft import Draft
-from zoowizard.drafts.store import Workspace, load, save
+from zoowizard.drafts.store import Workspace, drafts, load, save
 from zoowizard.errors import WrongUse, ZoowizardError
+from zoowizard.history import history
 from zoowizard.jobs import warm
 from zoowizard.jobs.engines import engine_of
 from zoowizard.jobs.folder import create, read_spec
 from zoowizard.jobs.settings import JobSettings, read_settings
 from zoowizard.jobs.slots import priority_of
 from zoowizard.jobs.state import Job, list_jobs
+from zoowizard.upload.contents import sha256_of
+from zoowizard.upload.job import HANDED_TOKEN
+from zoowizard.upload.package import Package
+from zoowizard.upload.state import model_of
 from zoowizard.workflow import unready
 
 TIME_LIMIT_S = 4 * 3600.0
@@ -152,6 +158,83 @@ def start_test(
     wanted = (workspace.root / "jobs", "test", package.stem, work)
     [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
     return folder
+
+
+def package_to_send(workspace: Workspace, named: Path | None) -> tuple[str | None, Package]:
+    """The package that is meant, with what its tests said, and the model that it is of (None where it is of none here).
+
+    `named` is a model of the workspace or the zip of a package; None means the only model with a package that is not in
+    the zoo yet. Raises WrongUse where it cannot be told.
+    """
+    if named is None:
+        named = _only_one_to_send(workspace)
+    if len(named.parts) == 1 and (workspace.folder(str(named)) / "draft.json").is_file():
+        model = str(named)
+        built = history(workspace, model).built
+        outcome = (built.outcome or {}) if built is not None else {}
+        if not isinstance(outcome.get("package"), str) or not isinstance(outcome.get("sha256"), str):
+            raise WrongUse(f"{model}: has no package that passed its tests; build it with `zoowizard build`")
+        return model, _package(workspace, model, outcome, Path(outcome["package"]))
+    if not named.is_file():
+        raise WrongUse(f"{named}: is no model (`zoowizard board` lists them), and no file; give one of them")
+    digest = sha256_of(named)
+    for folder in sorted((workspace.root / "models").iterdir()):
+        for job in list_jobs(folder / "jobs"):
+            outcome = job.outcome or {}
+            if job.kind == "build" and job.state == "passed" and outcome.get("sha256") == digest:
+                return folder.name, _package(workspace, folder.name, outcome, named.absolute())
+    return None, Package(named.absolute(), named.stem, digest, _said_by_a_test(workspace, named))
+
+
+def _package(workspace: Workspace, model: str, outcome: Mapping[str, Any], archive: Path) -> Package:
+    title = load(workspace, model).get("name")
+    tests: Literal["passed", "failed"] = "passed" if outcome.get("status") == "passed" else "failed"
+    return Package(archive, title if isinstance(title, str) else model, str(outcome["sha256"]), tests)
+
+
+def _only_one_to_send(workspace: Workspace) -> Path:
+    waiting = []
+    for draft in drafts(workspace)[0]:
+        known = history(workspace, draft.id)
+        digest = None if known.built is None else (known.built.outcome or {}).get("sha256")
+        if digest and not any(one.confirmed and one.sha256 == digest for one in known.receipts):
+            waiting.append(draft.id)
+    if len(waiting) != 1:
+        several = f"give one of {', '.join(waiting)}" if waiting else "there is no package that is not there yet"
+        raise WrongUse(f"upload: which model shall go to the zoo? {several}")
+    return Path(waiting[0])
+
+
+def _said_by_a_test(workspace: Workspace, package: Path) -> Literal["passed", "failed", "unknown"]:
+    """What `zoowizard test` said of a package, where it was not changed after that began."""
+    found = package.stat()
+    for job in list_jobs(workspace.root / "jobs"):
+        if job.kind != "test" or job.created is None or job.state not in ("passed", "failed"):
+            continue
+        if read_spec(job.folder).work.get("package") != str(package.absolute()):
+            continue
+        is_newer = max(found.st_mtime, found.st_ctime) < job.created.timestamp()
+        return ("passed" if job.state == "passed" else "failed") if is_newer else "unknown"
+    return "unknown"
+
+
+def start_upload(workspace: Workspace, folder: Path, token: str = "") -> Path:
+    """Start the job that brings what is queued in `folder` (see `upload.state`) to the zoo; gives the job's folder.
+
+    It runs on this computer, whatever the settings say: computers of a cluster often see no network. A `token` is
+    handed over in a file that the job removes when it has read it; else it is looked up where `login` kept it.
+    """
+    model = model_of(folder)
+    parent = workspace.root / "jobs" if model is None else workspace.jobs(model)
+    job = create(parent, "upload", model or folder.name, {"folder": str(folder.absolute())})
+    try:
+        if token:
+            write_bytes(job / HANDED_TOKEN, token.encode(), mode=0o600)
+        engine_of(job).start([job])
+    except ZoowizardError:
+        (job / HANDED_TOKEN).unlink(missing_ok=True)
+        raise
+    return job
 
 
 def all_jobs(workspace: Workspace) -> list[Job]:

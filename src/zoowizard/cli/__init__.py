@@ -17,10 +17,12 @@ from zoowizard.cli.board import board
 from zoowizard.cli.build import build
 from zoowizard.cli.doctor import doctor
 from zoowizard.cli.jobs import jobs
+from zoowizard.cli.login import login, logout, whoami
 from zoowizard.cli.models import answers, demo, identify, test
 from zoowizard.cli.output import AnswersMissing, print_json, printable_lines
 from zoowizard.cli.screen import new, open_board, serve
 from zoowizard.cli.settings import add_engine_flags, settings
+from zoowizard.cli.upload import upload, uploads
 from zoowizard.errors import ExitCode, ZoowizardError
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong use, 3 answers missing, 4 refused as unsafe"
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_screens(add)
     _add_models(add)
+    _add_zoo(add)
     _add_records(add)
     return parser
 
@@ -140,6 +143,32 @@ def _add_models(add: Adder) -> None:
     tested.add_argument("package", type=Path, metavar="PACKAGE")
     tested.add_argument("--output", type=Path, metavar="DIR", help="where the report goes")
     _job_flags(tested)
+
+
+def _add_zoo(add: Adder) -> None:
+    for name, run, text in (
+        ("login", login, "log in at the zoo, by a link for any browser"),
+        ("logout", logout, "forget the login at the zoo"),
+        ("whoami", whoami, "say who is logged in at the zoo, and until when"),
+    ):
+        command = _server_option(add(name, run, text))
+        if name == "whoami":
+            _json_flag(command)
+
+    sent = _server_option(add("upload", upload, "bring a tested package to the zoo as a draft; nothing is published"))
+    sent.add_argument("package", nargs="?", type=Path, metavar="MODEL|PACKAGE", help="a model's name, or a zip")
+    sent.add_argument("--submit", action="store_true", help="then ask the zoo's reviewers to look at it")
+    sent.add_argument("--pending", action="store_true", help="go on with all that are queued or were interrupted")
+    sent.add_argument("--insist", action="store_true", help="although its tests did not pass; the zoo is told so")
+    sent.add_argument("--detach", action="store_true", help="only start it, and let it go on by itself")
+    _json_flag(sent)
+
+    _json_flag(add("uploads", uploads, "list what went to the zoo, and what became of it there"))
+
+
+def _server_option(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--server", metavar="URL", help="another server than the zoo's own (or ZOOWIZARD_SERVER)")
+    return command
 
 
 def _add_records(add: Adder) -> None:

@@ -29,6 +29,8 @@ TELLS_OF_SEARCH_AFTER_S: Final = 1.0
 GIVES_UP_AFTER: Final = 25
 """So many looks in a row may fail before the folder of the line is given up."""
 _NO_GPU: Final = {VISIBLE: ""}
+_WITHOUT_A_PLACE: Final = ("upload",)
+"""Kinds of jobs that wait for a network, not for this computer: they take no place from those that compute."""
 _JOB, _PRIORITY, _SETTINGS = "job.json", "priority", "jobs.json"
 
 
@@ -70,6 +72,8 @@ class Turn:
 
     def take(self) -> Place | None:
         """The place, where it is our turn and one is free; None where we wait."""
+        if self._job.get("kind") in _WITHOUT_A_PLACE:
+            return Place("CPU", _NO_GPU)
         gpus = self._search.result()
         if gpus is None:
             if time.monotonic() - self._begun > TELLS_OF_SEARCH_AFTER_S:

@@ -18,9 +18,7 @@ from zoowizard.upload.target import Parcel
 
 MOST_FILES: Final = 40
 WIDE: Final = 70
-LATER: Final = (
-    "Uploading to the zoo from here is still to come. Until then, upload the saved zip yourself at bioimage.io."
-)
+LATER: Final = "This screen only saves it. `zoowizard login`, then `zoowizard upload`, bring it to the zoo as a draft."
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,377 @@
+"""The zoo's server, as far as an upload needs it: the artifact manager of a Hypha server, over HTTP.
+
+There is no call here that publishes (`commit`, an edit that is not staged), nor one that replaces what is there
+(`overwrite`): whatever a token may do, this cannot.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.terminal import printable
+from zoowizard.upload.servers import Server
+from zoowizard.upload.web import ANOTHER_TRY, Passing, Patience, again, open_client, told_plainly, wait_asked
+
+LONGEST_URL_S: Final = 604_800
+"""Seven days: longer no server lets an address for an upload live."""
+MANAGER: Final = "artifact-manager"
+
+
+class TokenRefused(ZoowizardError):
+    """The token is expired, of another server, or none."""
+
+
+class NotAllowed(ZoowizardError):
+    """The account may not do this."""
+
+
+class NotThere(ZoowizardError):
+    """The server has no such thing."""
+
+
+class AliasTaken(ZoowizardError):
+    """A model of this name is there already."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom a token stands for. `account` stays the same with each new token of the person."""
+
+    account: str
+    email: str
+    expires: datetime | None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.email or self.account
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The zoo's collection: who reviews, and the words of which the models' names are made."""
+
+    reviewers: tuple[str, ...]
+    adjectives: tuple[str, ...]
+    animals: Mapping[str, str]
+    """Animal → emoji; the emoji may be empty."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model on the server, as it is staged. `published` where a version of it was ever published."""
+
+    id: str
+    manifest: Mapping[str, Any]
+    staged: bool
+    published: bool
+
+
+@dataclass(frozen=True)
+class Multipart:
+    """A big file that is sent in parts: part number → where it is sent to."""
+
+    upload_id: str
+    urls: Mapping[int, str] = field(repr=False)
+
+
+class Hypha:
+    """A connection to one server. `token` is asked for the token, and again where one was refused; empty is none."""
+
+    def __init__(self, server: Server, token: Callable[[], str], patience: Patience | None = None) -> None:
+        self.server = server
+        self._ask_token, self._secret = token, ""
+        self._patience = patience or Patience()
+        self._client = open_client()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def _token(self, fresh: bool = False) -> str:
+        """The token; asking for it may mean to ask a keyring, so that is not done for each call."""
+        if fresh or not self._secret:
+            self._secret = self._ask_token()
+        return self._secret
+
+    def who(self, patience: Patience | None = None) -> Person:
+        """Whose token it is. Raises TokenRefused where the server does not take it."""
+        said = None
+        for _ in range(2):
+            token = self._token()
+            if not token:
+                raise TokenRefused(f"you are not logged in at {self.server.host}; run `zoowizard login`")
+            try:
+                said = self._call("ws", "parse_token", {"token": token}, "ask who you are", patience)
+                break
+            except (NotAllowed, TokenRefused):
+                if self._token() == token:  # else there is another one by now
+                    raise self._refused() from None
+        if not isinstance(said, dict) or said.get("is_anonymous") or not said.get("id"):
+            raise self._refused()
+        expires = said.get("expires_at")
+        return Person(
+            account=str(said.get("parent") or said["id"]),
+            email=str(said.get("email") or ""),
+            expires=datetime.fromtimestamp(float(expires), UTC) if isinstance(expires, int | float) else None,
+        )
+
+    def collection(self) -> Collection:
+        """The zoo's collection. Raises NotThere where this server has no such collection."""
+        said = self._manager("read", "read the zoo's collection", artifact_id=self.server.collection, silent=True)
+        config = said.get("config") or {}
+        permissions, parts = config.get("permissions") or {}, config.get("id_parts") or {}
+        adjectives, animals = _texts(parts.get("animal_adjective")), _texts(parts.get("animal"))
+        emojis = _texts(parts.get("animal_emoji"))
+        if not adjectives or not animals:
+            raise ZoowizardError(
+                f"{self.server.collection} at {self.server.host} gives no names to models; ask the zoo"
+            )
+        emojis += ("",) * (len(animals) - len(emojis))
+        may_edit = ("rw", "rw+", "*")
+        return Collection(
+            reviewers=tuple(who for who, may in permissions.items() if may in may_edit and who not in ("*", "@")),
+            adjectives=adjectives,
+            animals=dict(zip(animals, emojis, strict=False)),
+        )
+
+    def create(self, alias: str, manifest: Mapping[str, Any], permissions: Mapping[str, str]) -> Draft:
+        """Make a staged draft called `alias`. Raises AliasTaken where one of this name is there, be it ours."""
+        said = self._manager(
+            "create",
+            "make a draft",
+            parent_id=self.server.collection,
+            alias=alias,
+            type="model",
+            manifest=manifest,
+            config={"permissions": dict(permissions)},
+            stage=True,
+        )
+        return _draft(said)
+
+    def draft(self, artifact_id: str) -> Draft:
+        """A model as it is staged. Raises NotThere."""
+        return _draft(self._manager("read", "read the draft", artifact_id=artifact_id, stage=True, silent=True))
+
+    def describe(self, artifact_id: str, manifest: Mapping[str, Any]) -> None:
+        """Let the staged draft have this manifest; nothing is published."""
+        self._manager("edit", "describe the draft", artifact_id=artifact_id, manifest=dict(manifest), stage=True)
+
+    def put_urls(self, artifact_id: str, weights: Mapping[str, float], expires_s: int) -> dict[str, str]:
+        """Where to send files to, all in one call: path → address. `weights`: path → share in the downloads."""
+        said = self._manager(
+            "put_file",
+            "get addresses for the files",
+            artifact_id=artifact_id,
+            file_path=list(weights),
+            download_weight=list(weights.values()),
+            expires_in=expires_s,
+        )
+        if not isinstance(said, dict) or any(not isinstance(said.get(path), str) for path in weights):
+            raise Passing(f"{self.server.host} gave no addresses for the files; try again later")
+        return {path: str(said[path]) for path in weights}
+
+    def get_urls(self, artifact_id: str, paths: Sequence[str]) -> dict[str, str]:
+        """Where to get staged files from: path → address. Raises NotThere where one is missing."""
+        said = self._manager(
+            "get_file", "look at the files", artifact_id=artifact_id, file_path=list(paths), stage=True, silent=True
+        )
+        return {path: str(said[path]) for path in paths}
+
+    def sizes(self, artifact_id: str) -> dict[str, int]:
+        """The staged files, those in folders too: path → bytes."""
+        return dict(self._listed(artifact_id, ""))
+
+    def _listed(self, artifact_id: str, folder: str) -> Iterator[tuple[str, int]]:
+        asked = {"dir_path": folder} if folder else {}
+        said = self._manager("list_files", "list the files", artifact_id=artifact_id, stage=True, limit=10_000, **asked)
+        for entry in said if isinstance(said, list) else ():
+            path = f"{folder}/{entry['name']}" if folder else str(entry["name"])
+            if entry.get("type") == "directory":
+                yield from self._listed(artifact_id, path.rstrip("/"))
+            else:
+                yield path, int(entry.get("size") or 0)
+
+    def remove(self, artifact_id: str, path: str) -> None:
+        """Take a file out of the staged draft. Raises NotThere."""
+        self._manager("remove_file", "remove a file", artifact_id=artifact_id, file_path=path)
+
+    def start_multipart(self, artifact_id: str, path: str, parts: int, weight: float, expires_s: int) -> Multipart:
+        """Begin a file that comes in parts."""
+        asked: dict[str, str | int | float] = {
+            "path": path,
+            "part_count": parts,
+            "download_weight": weight,
+            "expires_in": expires_s,
+        }
+        said = self._post(self._place(artifact_id, "create-multipart-upload"), f"begin {path}", params=asked)
+        urls = {int(part["part_number"]): str(part["url"]) for part in said["parts"]}
+        if sorted(urls) != list(range(1, parts + 1)):
+            raise Passing(f"{self.server.host} gave no addresses for all parts of {path}; try again later")
+        return Multipart(str(said["upload_id"]), urls)
+
+    def complete_multipart(self, artifact_id: str, upload_id: str, etags: Mapping[int, str]) -> None:
+        """End a file that came in parts: part number → ETag. Raises ZoowizardError where the server knows it no more.
+
+        The server does not see when a part is missing: the caller has to.
+        """
+        parts = [{"part_number": number, "etag": etag} for number, etag in sorted(etags.items())]
+        body = {"upload_id": upload_id, "parts": parts}
+        self._post(self._place(artifact_id, "complete-multipart-upload"), "put the parts together", json_body=body)
+
+    def start_login(self) -> tuple[str, str]:
+        """Begin a login without a browser here: the link for the person, and the key to ask with."""
+        said = self._call("hypha-login", "start", {}, "begin a login", None)
+        link, key = said.get("login_url"), said.get("key")
+        if not isinstance(link, str) or not isinstance(key, str) or not link.startswith(("https://", "http://")):
+            raise ZoowizardError(f"{self.server.host} offers no login; is it the server of a model zoo?")
+        return link, key
+
+    def check_login(self, key: str) -> str:
+        """The token, where the person has logged in by now; empty where not yet. Raises NotThere when it is late."""
+        try:
+            said = self._call("hypha-login", "check", {"key": key, "timeout": 0}, "finish the login", None)
+        except (NotThere, TokenRefused):
+            raise
+        except Passing:
+            return ""
+        except ZoowizardError as problem:
+            if "key" in str(problem).lower():
+                raise NotThere("the link is not valid any more; run `zoowizard login` again") from None
+            raise
+        return said if isinstance(said, str) else ""
+
+    def _place(self, artifact_id: str, end: str) -> str:
+        return f"{place(self.server, artifact_id)}/{end}"
+
+    def _manager(self, function: str, what: str, **arguments: Any) -> Any:
+        return self._call(MANAGER, function, arguments, what, None)
+
+    def _call(
+        self, service: str, function: str, arguments: Mapping[str, Any], what: str, patience: Patience | None
+    ) -> Any:
+        where = f"{self.server.base}/public/services/{service}/{function}"
+        return self._post(where, what, json_body=dict(arguments), patience=patience, login=service != "hypha-login")
+
+    def _post(
+        self,
+        where: str,
+        what: str,
+        json_body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str | int | float] | None = None,
+        patience: Patience | None = None,
+        login: bool = True,
+    ) -> Any:
+        used = [self._token() if login else ""]
+        if not used[0].isascii() or not used[0].isprintable():
+            raise self._refused()
+
+        def ask() -> Any:
+            headers = {"Authorization": f"Bearer {used[0]}"} if used[0] else {}
+            body = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            with told_plainly(self.server.host):
+                response = self._client.post(where, content=body, params=params, headers=headers)
+            return self._answer(response, what, used[0])
+
+        def ask_or_renew() -> Any:
+            try:
+                return ask()
+            except TokenRefused:
+                fresh = self._token(fresh=True) if login else ""
+                if fresh in ("", used[0]):
+                    raise
+                used[0] = fresh  # the person has logged in again meanwhile
+                return ask()
+
+        return again(ask_or_renew, patience or self._patience)
+
+    def _answer(self, response: httpx.Response, what: str, token: str) -> Any:
+        status, host = response.status_code, self.server.host
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if 300 <= status < 400 or (status == 200 and not is_json):
+            raise ZoowizardError(
+                f"something else answered in the place of {host}: this network may want a login in a browser first, or "
+                "the address is wrong"
+            )
+        try:
+            said = response.json() if is_json else None
+        except ValueError:
+            raise Passing(f"the answer of {host} was cut off; try again") from None
+        if status == 200:
+            return said
+        detail = said.get("detail") if isinstance(said, dict) else None
+        words = _scrubbed(str(detail or ""), token)
+        if status == 401 or ": 401: " in words:
+            raise self._refused()
+        if "PermissionError" in words or status == 403 or ": 403: " in words:
+            raise NotAllowed(
+                f"your account may not {what} at {host} ({_last(words)}); log in with the account that may, or ask the "
+                "zoo's team for the right"
+            )
+        if "FileExistsError" in words:
+            raise AliasTaken(f"{host} has a model of this name already")
+        if status == 404 and (not is_json or words in ("Not Found", "")):
+            raise ZoowizardError(f"{host} is no server of a model zoo; check --server and ZOOWIZARD_SERVER")
+        if status == 404 and ("does not exist" in words or words == "Artifact not found"):
+            raise NotThere(f"{host} could not {what}: {_last(words)}")
+        if status == 404:  # a server that is just starting knows none of its services
+            raise Passing(f"{host} could not {what} ({_last(words)}); try again later")
+        if status in ANOTHER_TRY:
+            raise Passing(
+                f"{host} could not {what} (HTTP {status}: {_last(words)}); try again later", wait_asked(response)
+            )
+        raise ZoowizardError(f"{host} could not {what} (HTTP {status}: {_last(words)})")
+
+    def _refused(self) -> TokenRefused:
+        return TokenRefused(
+            f"{self.server.host} does not take your token: it is expired, or of another server; run `zoowizard login`"
+        )
+
+
+def place(server: Server, artifact_id: str) -> str:
+    """The address of a model on its server."""
+    workspace, _, alias = artifact_id.partition("/")
+    return f"{server.base}/{workspace}/artifacts/{alias}"
+
+
+def page(server: Server, artifact_id: str) -> str:
+    """The address at which a draft is to be found."""
+    return f"{place(server, artifact_id)}?stage=true"
+
+
+def _draft(said: Any) -> Draft:
+    manifest = said.get("manifest") if isinstance(said, dict) else None
+    if not isinstance(manifest, dict) or not isinstance(said.get("id"), str):
+        raise Passing("the server's answer about the draft was not to be understood; try again later")
+    return Draft(said["id"], manifest, said.get("staging") is not None, bool(said.get("versions")))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _scrubbed(text: str, token: str) -> str:
+    """What a server said, on one line, without the token, should it be in it."""
+    plain = printable(" ".join(text.split()))
+    return plain.replace(token, "…") if token else plain
+
+
+def _last(words: str) -> str:
+    """The sentence of a server's error, without the names of its exceptions."""
+    plain = words.removeprefix("RemoteException: ")
+    name, colon, rest = plain.partition(": ")
+    if colon and name.rpartition(".")[2].endswith(("Error", "Exception")):
+        plain = rest
+    return plain.strip("\"' ").rstrip(".")[:200] or "it did not say why"
