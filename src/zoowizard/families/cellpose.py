@@ -55,9 +55,9 @@ FIELDS: Sequence[Field] = (
     ),
     Field(
         "diameter",
-        "Diameter of the cells (pixels)",
-        "How wide cells are in the images that the package is for: they are scaled to the width that the network was "
-        "trained at. Left out, the mean of the training's cells where the model holds it, as in Cellpose; else 30.",
+        "Cell diameter",
+        "How many pixels wide cells are in the images that the package is for: they are scaled to the width that the "
+        "network was trained at. Left out, the mean of the training's cells where the model holds it; else 30.",
         "30",
         Need.OPTIONAL,
         "Network",

@@ -21,7 +21,7 @@ FIELDS: Sequence[Field] = (
     TEST_IMAGE,
     Field(
         "diameter",
-        "Diameter of the cells (pixels)",
+        "Cell diameter",
         "Only where cells are far from the 7.5 to 120 pixels that Cellpose-SAM takes as they are: images are then "
         "scaled by 30 over this number. Left out, nothing is scaled, as in Cellpose.",
         "200",
