@@ -1,12 +1,16 @@
 """Time commands as whole processes, in turns, so that a machine whose speed drifts slows both alike."""
 
+import contextlib
 import os
+import secrets
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,42 @@ def cost_of(command: Sequence[str], environment: Mapping[str, str] | None = None
     if child.returncode:
         raise RuntimeError(f"{command} failed:\n{said.decode(errors='replace')[-3000:]}")
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def peak_memory_of(command: Sequence[str], every_s: float = 0.3) -> float:
+    """Run a command to its end; gives the most memory, in GB, that it and all that it started had at one time.
+
+    Memory that several processes share counts once (PSS), and files that are mapped count as far as they are in memory.
+    What it started is known by its environment: a job outlives its command, and is no child of it any more. Raises
+    RuntimeError as `cost_of` does.
+    """
+    mark = f"ZOOWIZARD_MEASURED={secrets.token_hex(8)}"
+    name, value = mark.split("=")
+    peak_kb = 0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cost_of, command, {**os.environ, name: value})
+        while not running.done():
+            peak_kb = max(peak_kb, sum(_pss_kb(process) for process in _marked(mark.encode())))
+            time.sleep(every_s)
+        running.result()
+    return peak_kb * 1024 / 1e9
+
+
+def _marked(mark: bytes) -> list[Path]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process)
+    return found
+
+
+def _pss_kb(process: Path) -> int:
+    with contextlib.suppress(OSError):
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 def in_turns(first: Callable[[], float], second: Callable[[], float], rounds: int) -> tuple[float, float, list[float]]:

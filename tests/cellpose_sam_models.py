@@ -59,8 +59,11 @@ def cells_and_flows(
         if any(np.hypot(y - other[0], x - other[1]) <= 1.02 * (r + other[2]) for other in centres):
             continue
         centres.append((y, x, r))
-        around = tuple(slice(max(0, int(centre - r)), int(centre + r) + 2) for centre in (y, x))
-        rows, columns = np.mgrid[around]
+        around = tuple(
+            slice(max(0, int(centre - r)), min(side, int(centre + r) + 2))
+            for centre, side in zip((y, x), shape, strict=True)
+        )
+        rows, columns = np.meshgrid(*(np.arange(one.start, one.stop) for one in around), indexing="ij")
         dy, dx = y - rows, x - columns
         distance = np.hypot(dy, dx)
         inside = distance < r

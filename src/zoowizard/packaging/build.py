@@ -115,7 +115,7 @@ def _tested(
     if comparison is None or archive is None:
         comparison, archive = _packaged(work, values, image, converted, comparison, made_from, folder, steps)
     notes = (*converted.notes, *comparison.left_out)
-    tolerances = _tolerances(comparison)
+    tolerances = _tolerances(comparison, converted)
     beside = clean.fit_beside(sum(one.path.stat().st_size for one in comparison.kept))
     reports, environment = run_tests(archive, [one.weight_format for one in comparison.kept], steps, beside)
     reports = [replace(one, drift=comparison.drift[one.weight_format], sizes=comparison.sizes) for one in reports]
@@ -206,7 +206,7 @@ def _packaged(
                 comparison.not_measured,
             )
         )
-        package.write_description(comparison.kept, _tolerances(comparison))
+        package.write_description(comparison.kept, _tolerances(comparison, converted))
         archive = folder / f"{work['name']}.zip"
         write_archive(package.files(comparison.kept), archive, step.progress)
         resume.keep_packaged(folder, archive, made_from)
@@ -214,9 +214,11 @@ def _packaged(
     return comparison, archive
 
 
-def _tolerances(comparison: compare.Comparison) -> dict[str, Tolerances]:
-    """What each weight format is allowed to be apart from the test output."""
-    return {name: describe.suggest_tolerances(drift.mismatched_per_million) for name, drift in comparison.drift.items()}
+def _tolerances(comparison: compare.Comparison, converted: Converted) -> dict[str, Tolerances]:
+    """What each weight format is allowed to be apart from the test output, here and with the zoo's own versions."""
+    elsewhere = float(converted.facts.get("redrawn_per_million") or 0)
+    apart = {name: max(drift.mismatched_per_million, elsewhere) for name, drift in comparison.drift.items()}
+    return {name: describe.suggest_tolerances(per_million) for name, per_million in apart.items()}
 
 
 class _Contents:
