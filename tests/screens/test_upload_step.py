@@ -77,7 +77,7 @@ async def test_says_what_is_sent(situation: Situation, demo: Demo) -> None:
             "rdf.yaml",
             "weights.onnx",
             "Save the package in a folder",
-            "bioimage.io",
+            "zoowizard upload",
         ):
             assert words in seen
 
