@@ -1,6 +1,7 @@
 """What is installed, and whether torch computes."""
 
 import importlib
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -54,7 +55,10 @@ def packages(root: Path) -> Iterator[Finding]:
         yield Finding("packages", "problem", "; ".join(wrong), INSTALL_AGAIN)
     else:
         yield Finding("packages", "ok", f"{shown}; all {len(versions)} as zoowizard needs them")
-    installed = {(one.metadata["Name"] or "").lower() for one in importlib.metadata.distributions()}
+    installed = set()
+    for one in importlib.metadata.distributions():
+        with contextlib.suppress(FileNotFoundError):  # ruins of one, as the backport of this library sees them
+            installed.add((one.metadata["Name"] or "").lower())
     for name, other in OVERWRITE.items():
         if name in installed:
             text = f"{name} and {other} overwrite each other's files"

@@ -4,6 +4,7 @@ A build that was ended in the middle left some steps behind that need not be don
 they were made from, and the hash of every file: only where all of that is the same, a result is taken over.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -107,9 +108,7 @@ Taken = TypeVar("Taken")
 def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any]) -> Origin:
     """What a result is made from now. `image` is the test image as it was read; `values` are JSON."""
     pixels = hashlib.sha256(f"{image.dtype} {image.shape} ".encode() + np.ascontiguousarray(image).tobytes())
-    found = importlib.metadata.distributions()
-    installed = {name: one.version for one in found if (name := one.metadata["Name"])}  # ruins of one have no name
-    versions = {**installed, "zoowizard": zoowizard.__version__, "python": platform.python_version()}
+    versions = {**_installed(), "zoowizard": zoowizard.__version__, "python": platform.python_version()}
     return Origin(
         family=family,
         checkpoint=sha256(checkpoint),
@@ -117,6 +116,16 @@ def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any
         values=json.loads(json.dumps(dict(values))),
         versions=dict(sorted(versions.items())),
     )
+
+
+def _installed() -> dict[str, str]:
+    """The versions of all packages by their names. Ruins of one have no name, or, by the backport, nothing to read."""
+    found = {}
+    for one in importlib.metadata.distributions():
+        with contextlib.suppress(FileNotFoundError):
+            if name := one.metadata["Name"]:
+                found[name] = one.version
+    return found
 
 
 def of_first(runs: Sequence[Path], take: Callable[[Path], Taken]) -> Taken:
