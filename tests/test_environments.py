@@ -70,7 +70,7 @@ def test_where_its_own_python_was_removed_it_is_built_again() -> None:
         ({"ZOOWIZARD_ENVIRONMENTS": "0"}, "forbids"),
         ({"PATH": "/nowhere"}, "uv is not installed"),
         ({"UV_OFFLINE": "1"}, "could not be fetched: no network"),
-        ({"UV_INDEX_URL": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}, "could not be fetched: no network"),
+        ({"UV_INDEX_URL": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0"}, "could not be fetched: no network"),
         ({"ZOOWIZARD_ENVIRONMENTS": "/proc/nowhere"}, "cannot be used"),
     ],
 )

@@ -1,7 +1,7 @@
 """What is installed, and whether torch computes."""
 
-import importlib
 import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
