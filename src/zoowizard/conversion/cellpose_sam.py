@@ -193,14 +193,14 @@ def _least_redrawn(
         return parts[0], None
     third = Cellpose(python, folder / "cellpose-3")
     best, least = parts[0], 1.0
+    tried = [*parts, *kind.pieces(parts[0])]
     try:
-        for part in (*parts, *kind.pieces(parts[0])):
+        for number, part in enumerate(tried):
             name = _name(part)
-            if not (folder / labels_file(name)).exists():
-                np.save(folder / name, tensors.normalised(to_input(part)))
-                alone = replace(work, candidates=[name], views=[], formats=[])
-                if cellpose_sam_work.do(alone, folder, step.progress).chosen is None:
-                    continue
+            if number == 1:
+                _predict_also(tried[1:], work, folder, step)
+            if not (folder / labels_file(name)).exists():  # it has no cells
+                continue
             as_3 = third.draw(np.load(folder / flows_file(name)), kind.thresholds)
             share = float((np.load(folder / labels_file(name)) != as_3).mean())
             if share < least:
@@ -210,6 +210,13 @@ def _least_redrawn(
     finally:
         third.close()
     return best, least
+
+
+def _predict_also(parts: Sequence[Array], work: Work, folder: Path, step: Step) -> None:
+    for part in parts:
+        np.save(folder / _name(part), tensors.normalised(to_input(part)))
+    more = replace(work, candidates=[_name(one) for one in parts], views=[], formats=[], every=True)
+    cellpose_sam_work.do(more, folder, step.progress)
 
 
 def _require_usable(image: Array, kind: Kind, values: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ class Work:
     `settings` are the arguments of `CellposeSAM`. `candidates` and `views` are files of normalised images (1, channel,
     y, x) float32; of what is predicted the flows are kept, see `flows_file`. The first candidate with cells is chosen,
     and its labels are kept, see `labels_file`; only if there is one, the views are predicted, and the network is
-    converted to `formats`, for a whole image or for `blocks`.
+    converted to `formats`, for a whole image or for `blocks`. With `every`, the candidates after it are predicted, too.
     """
 
     weights: str
@@ -47,6 +47,7 @@ class Work:
     min_size: int
     formats: list[str]
     blocks: bool
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,9 @@ def _predict(work: Work, network: Any, folder: Path) -> int | None:
         labels = labels_of(flows, work.cellprob_threshold, work.flow_threshold, work.min_size)
         if labels.any():
             np.save(folder / labels_file(name), labels)
-            chosen = number
-            break
+            chosen = number if chosen is None else chosen
+            if not work.every:
+                break
     for number, name in enumerate(work.views if chosen is not None else ()):
         _say(progress=(0.2 + 0.4 * number / len(work.views), "predicting other parts of it"))
         if not (folder / flows_file(name)).exists():
