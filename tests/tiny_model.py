@@ -74,6 +74,8 @@ class TinyModel:
     differences: Callable[[Array], Sequence[Difference]] | None = None
     refuses: str = ""
     flows_only: bool = False
+    tested_px: int | None = None
+    """So many pixels of the image, from its corner, are the test tensor; all of it where None."""
     asked: list[str] = field(default_factory=list)
 
     def convert(self, checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Any) -> Converted:
@@ -87,7 +89,8 @@ class TinyModel:
         state, script = folder / "tiny.pt", folder / "tiny-torchscript.pt"
         torch.save(network.state_dict(), state)
         torch.jit.trace(network, torch.rand(1, 2, 64, 64)).save(str(script))
-        tensor = _to_input(image)
+        part = image[: self.tested_px, : self.tested_px]
+        tensor = _to_input(part)
         flows = network(torch.from_numpy(tensor)).detach().numpy()
         labels = _labels(flows)
         version = {"pytorch_version": torch.__version__.split("+")[0]}
@@ -104,7 +107,7 @@ class TinyModel:
                     axes=[{"type": "batch"}, {"type": "channel", "channel_names": ["red", "green"]}, *axes],
                     data={"type": "float32"},
                     test_tensor=tensor,
-                    sample=image,
+                    sample=part,
                 )
             ],
             outputs=[
@@ -178,7 +181,7 @@ def install(monkeypatch: pytest.MonkeyPatch, model: TinyModel) -> None:
     module = types.ModuleType("zoowizard.conversion.tiny")
     vars(module).update(USES=("test_image",), ACCEPTS=model.accepts, convert=model.convert, native=model.native)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    family = types.SimpleNamespace(NAME="tiny", FIELDS=(SHARPNESS, TEST_IMAGE), recognise=lambda path: None)
+    family = types.SimpleNamespace(NAME="tiny", FIELDS=(SHARPNESS, TEST_IMAGE), LABELS={}, recognise=lambda path: None)
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, family))
 
 

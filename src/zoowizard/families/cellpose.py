@@ -1,6 +1,6 @@
 """Cellpose 1 to 3: recognise a CPnet, and ask what neither it nor the files beside it can tell."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +11,22 @@ from zoowizard.drafts.questions import parse_choice
 from zoowizard.families import cellpose_told as told
 from zoowizard.families.cellpose_fields import LICENCE, PACKAGE_KIND, TEST_IMAGE, THRESHOLDS, check_diameter
 from zoowizard.families.cellpose_keys import CPnet, State, cpnet, is_segformer, state_of
+from zoowizard.families.cellpose_names import built_in as built_in
+from zoowizard.families.cellpose_names import named_like as named_like
 from zoowizard.families.cellpose_run import Beside, beside
 from zoowizard.families.family import Recognition, Warning
 
 NAME = "cellpose"
+LABELS: Mapping[str, str] = {
+    "nbase": "channels by level",
+    "nout": "outputs",
+    "style": "style vector",
+    "residual": "residual blocks",
+    "concatenation": "levels concatenated",
+    "diam_mean": "diameter of network",
+    "diam_labels": "diameter in training",
+    "dtype": "number type",
+}
 USUAL: Final = 30.0
 """Cellpose's own diameter, in pixels."""
 _CYTO: Final = ("gray", "red", "green", "blue")

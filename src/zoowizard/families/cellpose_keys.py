@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from zoowizard.families.pickles import Looked, look
 from zoowizard.families.stand_ins import Tensor
@@ -166,20 +166,3 @@ def is_cpdino(state: State) -> bool:
 def is_segformer(state: State) -> bool:
     """Whether it is of the transformer of Cellpose 3."""
     return "diam_mean" in state.tensors and any(name.startswith("net.encoder.") for name in state.tensors)
-
-
-def kin(root: Any) -> str | None:
-    """What kind of Segment Anything a checkpoint of no known family is, as the end of a sentence; None for others."""
-    if not isinstance(root, dict):
-        return None
-    inner = root.get("model")
-    names = {name for name in (inner if isinstance(inner, dict) else root) if isinstance(name, str)}
-    if "decoder_state" in root or "model_state" in root:
-        return "micro-sam's, which is not packaged yet: its own export makes a package"
-    if any(name.startswith("image_encoder.trunk.") for name in names):
-        return "those of Segment Anything 2, which finds objects by clicks or boxes and cannot be packaged yet"
-    if "image_encoder.patch_embed.seq.0.c.weight" in names:
-        return "those of MobileSAM, which finds objects by clicks or boxes and cannot be packaged yet"
-    if "image_encoder.pos_embed" in names:
-        return "those of Segment Anything, which finds objects by clicks or boxes and cannot be packaged yet"
-    return None

@@ -13,12 +13,13 @@ from functools import cache
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
 
+from zoowizard.families.epochs import name_and_epoch
+
 CHANNELS: Final = ("gray", "red", "green", "blue")
 """Cellpose's numbers of colours; of the second channel 0 is none."""
 LONGEST_LINE: Final = 2_000
 """Characters; a path is the longest thing that is looked for."""
 _STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:,\d+)? ")
-_EPOCH_NAME: Final = re.compile(r"_epoch_(\d{1,6})$")
 _SAVED_AT_END: Final = re.compile(r"(?:saving network parameters|trained and saved) to (?!.*_epoch_\d+\s*$)")
 Row = tuple[float | None, float | None]
 
@@ -75,12 +76,6 @@ class Training:
 def file_name(path: str) -> str:
     """The bare name of a file that any system's path leads to."""
     return PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
-
-
-def name_and_epoch(name: str) -> tuple[str, int | None]:
-    """`x_epoch_0100` is (x, 100); a name without an epoch has None."""
-    told = _EPOCH_NAME.search(name)
-    return (name[: told.start()], int(told[1])) if told else (name, None)
 
 
 def trainings(text: str) -> list[Training]:

@@ -1,8 +1,9 @@
-"""The models that Cellpose fetches from the network by their names.
+"""What Cellpose calls its models: those that it fetches from the network, and those that it trains.
 
 Sources: `MODEL_NAMES` of `cellpose/models.py` in 3.1.1.2 and 4.2.1.1, and the names of the files that they are kept in.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,14 @@ BUILT_IN: Final = frozenset(
         "cpsam_v2", "cpdino", "cpdino-vitb",
     }
 )  # fmt: skip
+
+
+_TRAINED: Final = re.compile(r"cellpose_|CP_|cyto|nuclei|cpsam|cpdino|.*_epoch_\d+$")
+
+
+def named_like(name: str) -> bool:
+    """Whether a file is called as Cellpose calls its models."""
+    return _TRAINED.match(name) is not None
 
 
 def built_in(path: Path) -> str | None:

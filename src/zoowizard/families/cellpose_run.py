@@ -17,7 +17,8 @@ from typing import Final
 
 from zoowizard.drafts.images import ENDINGS
 from zoowizard.errors import ZoowizardError
-from zoowizard.families.cellpose_log import Training, name_and_epoch, trainings
+from zoowizard.families.cellpose_log import Training, trainings
+from zoowizard.families.epochs import name_and_epoch, order
 from zoowizard.families.pickles import opened
 
 LARGEST_LOG: Final = 4 << 20
@@ -70,12 +71,6 @@ def beside(checkpoint: Path) -> Beside:
     image, mask = _image(checkpoint, training)
     size = files.get(f"{stem}_size.npy")
     return Beside(tuple(epochs), size, losses, training, log, named, image, mask)
-
-
-def order(name: str) -> tuple[bool, int]:
-    """Files of one training in the order in which they were written; without an epoch stands the end."""
-    epoch = name_and_epoch(name)[1]
-    return (epoch is None, epoch or 0)
 
 
 def _is_bare(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Cellpose 4, Cellpose-SAM: recognise a checkpoint, and ask what neither it nor the files beside it can tell."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +10,18 @@ from zoowizard.drafts.fields import Field, Need
 from zoowizard.families import cellpose_told as told
 from zoowizard.families.cellpose_fields import LICENCE, PACKAGE_KIND, TEST_IMAGE, THRESHOLDS, check_diameter
 from zoowizard.families.cellpose_keys import State, Transformer, cpsam, is_cpdino, state_of
+from zoowizard.families.cellpose_names import built_in as built_in
+from zoowizard.families.cellpose_names import named_like as named_like
 from zoowizard.families.cellpose_run import beside
 from zoowizard.families.family import Recognition, Warning
 
 NAME = "cellpose_sam"
+LABELS: Mapping[str, str] = {
+    "patch_px": "side of a patch",
+    "nout": "outputs",
+    "diam_labels": "diameter in training",
+    "dtype": "number type",
+}
 _ENCODERS: Final = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
 
 FIELDS: Sequence[Field] = (

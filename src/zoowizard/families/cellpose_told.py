@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from zoowizard.drafts.draft import CHECKPOINT, DEFAULT, Value
 from zoowizard.families.cellpose_keys import State
-from zoowizard.families.cellpose_log import CHANNELS, Training, name_and_epoch
+from zoowizard.families.cellpose_log import CHANNELS, Training
 from zoowizard.families.cellpose_names import BUILT_IN
 from zoowizard.families.cellpose_run import Beside
+from zoowizard.families.epochs import name_and_epoch
 from zoowizard.families.family import Warning
 from zoowizard.families.pickles import printable
 from zoowizard.families.tensors import single_number

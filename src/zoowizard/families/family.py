@@ -36,11 +36,24 @@ class Recognition:
 
 
 class Family(Protocol):
-    """One kind of checkpoint. A module in `families/` that has these three names is a family."""
+    """One kind of checkpoint. A module in `families/` that has these names is a family.
+
+    `FIELDS` are its own questions; `LABELS` says what a value is called that is found and never asked, by its name.
+    """
 
     NAME: str
     FIELDS: Sequence[Field]
+    LABELS: Mapping[str, str]
 
     def recognise(self, path: Path) -> Recognition | None:
         """Look at one file or run folder, without torch and without unpickling; None where it is not of this family."""
+        ...
+
+    def named_like(self, name: str) -> bool:
+        """Whether a file without an ending is called as the family's own tools call theirs: then it is told of, even
+        where it cannot be read."""
+        ...
+
+    def built_in(self, path: Path) -> str | None:
+        """What to say where there is nothing at `path` and the framework would fetch a model of that name; or None."""
         ...

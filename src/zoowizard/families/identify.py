@@ -12,11 +12,9 @@ from typing import Any, Final
 
 from zoowizard.drafts.locks import MODELS_LOCK
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families.cellpose_keys import kin
-from zoowizard.families.cellpose_log import name_and_epoch
-from zoowizard.families.cellpose_names import BUILT_IN, built_in
-from zoowizard.families.cellpose_run import order
+from zoowizard.families.epochs import name_and_epoch, order
 from zoowizard.families.family import Recognition
+from zoowizard.families.kin import kin
 from zoowizard.families.pickles import look, opened, printable, starts_like_a_checkpoint
 from zoowizard.families.registry import FAMILIES
 
@@ -30,7 +28,6 @@ SMALLEST_BARE: Final = 100_000
 MOST_BARE: Final = 500
 """So many files without an ending are looked into in one folder."""
 _BARE: Final = re.compile(r"[^.]+(?:\.\d\w*)*")
-_CELLPOSE: Final = re.compile(r"cellpose_|CP_|cyto|nuclei|cpsam|cpdino|.*_epoch_\d+$")
 _PASSED_OVER: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "lost+found"})
 
 
@@ -45,8 +42,8 @@ def identify(path: Path) -> list[Recognition]:
         os.lstat(path)
         is_folder = path.is_dir()
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        known = f" {built_in(path)}" if path.name in BUILT_IN else ""
-        raise WrongUse(f"{printable(str(path))} does not exist.{known}") from None
+        known = next((told for family in FAMILIES if (told := family.built_in(path)) is not None), "")
+        raise WrongUse(f"{printable(str(path))} does not exist. {known}".rstrip()) from None
     except OSError as problem:
         return [Recognition(path, None, refused=f"{printable(str(path))} cannot be reached: {problem.strerror}.")]
     if not is_folder:
@@ -163,14 +160,14 @@ def _bare_files(paths: Sequence[Path]) -> Iterator[Recognition]:
     """Files without an ending: the last one of each training, where it is a checkpoint.
 
     Anything may be called so, and many things are zips or pickles: what cannot be read is told only where it is called
-    as Cellpose calls its models.
+    as a family calls its models.
     """
     last: dict[str, Path] = {}
     for path in sorted(paths, key=lambda one: order(one.name)):
         last[name_and_epoch(path.name)[0]] = path
     for path in [path for path in sorted(last.values()) if starts_like_a_checkpoint(path)][:MOST_BARE]:
         found = _known_or_refused(path)
-        if found is not None and (not found.refused or _CELLPOSE.match(path.name)):
+        if found is not None and (not found.refused or any(one.named_like(path.name) for one in FAMILIES)):
             yield found
         elif found is None:
             yield _unknown(path)

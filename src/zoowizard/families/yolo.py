@@ -1,7 +1,7 @@
 """Ultralytics YOLO: recognise a run or a checkpoint, and ask what neither can tell."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from zoowizard.families.yolo_suspicions import warnings_of
 from zoowizard.families.yolo_told import Told, plain, values_of
 
 NAME = "yolo"
+LABELS: Mapping[str, str] = {}
 
 FIELDS: Sequence[Field] = (
     Field(
@@ -103,6 +104,7 @@ _KINDS: Final = {
     "SegmentationModel": "segment",
     "YOLOESegModel": "segment",
 }
+_BUILT_IN: Final = re.compile(r"yolo(?:v[3589]|v10|1[12]|26|e)[\w-]*\.pt")
 _MODEL: Final = re.compile(r"ultralytics\.nn\.tasks\.\w+")
 
 
@@ -138,6 +140,21 @@ def recognise(path: Path) -> Recognition | None:
     if contents is not None and told.network is not None:
         found = replace(found, evidence=(*found.evidence, f"the checkpoint holds an {told.network.kind}"))
     return replace(found, values=values_of(told), warnings=tuple(warnings))
+
+
+def named_like(name: str) -> bool:
+    """Never: ultralytics gives its files an ending."""
+    return False
+
+
+def built_in(path: Path) -> str | None:
+    """What to say of a file that is not there but is called like a model that ultralytics fetches; else None."""
+    if _BUILT_IN.fullmatch(path.name) is None:
+        return None
+    return (
+        f"{printable(path.name)} is the name of a model that ultralytics fetches from the network, which zoowizard "
+        "never does: give the file of your own model."
+    )
 
 
 def _contents(checkpoint: Path) -> dict[Any, Any] | None:

@@ -11,6 +11,7 @@ from zoowizard.drafts.draft import CHECKPOINT, DEFAULT, GIVEN, Draft
 from zoowizard.drafts.fields import Field
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import BLOCKING, obstacle
+from zoowizard.families.registry import family
 from zoowizard.screens.glyphs import GLYPHS
 from zoowizard.terminal import printable
 
@@ -45,7 +46,8 @@ def findings(draft: Draft, recognition: Recognition | None, fields: Sequence[Fie
             told.append(Finding(GLYPHS.failed, "", reason))
         others = [one for one in recognition.warnings if one.code not in BLOCKING]
         told += [Finding(GLYPHS.warning, "", one.message) for one in others]
-    return [*told, *_read(draft, {field.name: field.label for field in fields})]
+    known = family(draft.family).LABELS if draft.family else {}
+    return [*told, *_read(draft, {**known, **{field.name: field.label for field in fields}})]
 
 
 def _read(draft: Draft, labels: Mapping[str, str]) -> Iterator[Finding]:
