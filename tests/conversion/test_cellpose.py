@@ -5,6 +5,7 @@ The checkpoints are trained for seconds by the real cellpose 3 (see `cellpose_mo
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,6 +157,16 @@ def test_flows_for_tools_without_python(cases: dict[str, Case]) -> None:
         assert (agreement.mean_iou or 0) >= native.lowest_mean_iou
         assert all(one.value <= one.allowed for one in native.differences(picture))
     assert any("differ from Cellpose's by" in note for note in case.converted.notes)
+
+
+def test_a_package_of_labels_says_how_far_one_of_flows_would_be(cases: dict[str, Case]) -> None:
+    for name in LABELS:
+        [share] = [
+            float(told[1])
+            for note in cases[name].converted.notes
+            if (told := re.search(r"`package_kind: flows`\. .* ([\d.]+)% of the test image's cells are the same", note))
+        ]
+        assert 50 < share <= 100
 
 
 def test_todays_library_passes_all(cases: dict[str, Case]) -> None:

@@ -81,7 +81,7 @@ def packaged(checkpoint: Path, image: Picture, folder: Path, **values: Any) -> C
     (contents / "README.md").write_text("# Validation")
     iio.imwrite(contents / "cover.png", np.zeros((8, 16, 3), np.uint8))
     provenance = describe.Provenance("cellpose_sam", "", {})
-    allowed = describe.suggest_tolerances(made.facts.get("redrawn_per_million", 0))
+    allowed = describe.suggest_tolerances(made.elsewhere_per_million)
     tolerances = {one.weight_format: allowed for one in made.weights}
     described = describe.describe(PEOPLE, made, made.weights, provenance, tolerances, [])
     describe.write_description(described, contents)
@@ -172,6 +172,12 @@ def test_the_test_tensor_is_a_part_that_shows_cells(labels_case: Case) -> None:
     assert given.test_tensor.shape[2] <= 400 < labels_case.image.shape[0]
     assert len(np.unique(drawn.test_tensor)) > 3
     assert any(f"{given.test_tensor.shape[2]} x" in note for note in labels_case.converted.notes)
+
+
+def test_it_says_how_far_a_package_of_flows_would_be(labels_case: Case) -> None:
+    told = [note for note in labels_case.converted.notes if "`package_kind: flows`" in note]
+    assert bool(told) == (labels_case.image.ndim == 2)  # the other one is resized inside, which blocks are not
+    assert all(50 < float(note.split("blocks, ")[1].split("%")[0]) <= 100 for note in told)
 
 
 def test_the_architecture_needs_nothing_of_cellpose(labels_case: Case) -> None:

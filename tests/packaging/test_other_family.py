@@ -80,13 +80,28 @@ def test_labels_drawn_by_a_postprocessing_of_a_state_dict(model: TinyModel, tmp_
         "| flows, largest difference | 2e-05 (allowed: 0.001) |",
         "AP at IoU 0.9",
         "It knows blobs only.",
+        "| the zoo's runner | yes | pytorch_state_dict |",
+        "does not know cellpose_flow_dynamics",
     ):
         assert words in card, words
     report = json.loads(Path(outcome["report"]).read_text())
     assert report["parity"]["ap90"] == 1
     assert [one["errors"] for one in report["formats"]] == [[], []]
+    assert {one["tool"]: one["runs"] for one in report["tools"]}["the zoo's runner"] == "yes"
     assert NEAR.what in Path(outcome["report"]).with_suffix(".md").read_text()
     assert of_labels(folder / "contents", 40, 40)["max"] > 10
+
+
+def test_a_test_tensor_that_is_none_of_the_compared_images_is_compared_with_itself(
+    model: TinyModel, tmp_path: Path
+) -> None:
+    model.tested_px = 72
+    outcome, _ = built(tmp_path)
+    assert outcome["parity"] == {"images": 2, "mean_iou": 1.0, "identical_pixels": 1.0}
+    report = json.loads(Path(outcome["report"]).read_text())
+    for one in report["formats"]:
+        assert one["drift"]["mismatched_per_million"] == 0
+        assert one["sizes"] == [[96, 112], [76, 103]]
 
 
 def test_flows_are_compared_by_the_labels_that_they_make(model: TinyModel, tmp_path: Path) -> None:

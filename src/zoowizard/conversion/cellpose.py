@@ -16,7 +16,7 @@ import torch
 
 from zoowizard.conversion import cellpose_network
 from zoowizard.conversion import cellpose_tensors as tensors
-from zoowizard.conversion.cellpose_bare import bare_native, bare_package
+from zoowizard.conversion.cellpose_bare import bare_native, bare_package, offer
 from zoowizard.conversion.cellpose_channels import Channels, channels_of
 from zoowizard.conversion.cellpose_framework import CELLPOSE_3, Framework
 from zoowizard.conversion.cellpose_model import Model, predict, read_state
@@ -157,7 +157,12 @@ def _labels_package(
         weights=[_state_dict(model, folder)],
         native=_native(model, framework, None if whole else part),
         framework=CELLPOSE_3,
-        notes=[*_notes(model), *_steps_note(model, framework, image), *([] if whole else [_part_note(image, tensor)])],
+        notes=[
+            *_notes(model),
+            *_steps_note(model, framework, image),
+            *([] if whole else [_part_note(image, tensor)]),
+            *offer(model, framework, image),
+        ],
         facts={"channel_choice": model.channels.facts, "test_part": None if whole else [list(one) for one in part]},
         labels=labels,
     )
@@ -263,6 +268,7 @@ def _notes(model: Model) -> list[str]:
         f"Cells are taken to be {model.diameter:g} px wide, which is built in: resize images whose cells are much "
         "smaller or larger. Images are normalised, cut into tiles and put together inside, as Cellpose does it: give "
         "whole images.",
+        tensors.LARGE,
         tensors.ONLY_2D,
     ]
     if len(model.channels.names) > 1:

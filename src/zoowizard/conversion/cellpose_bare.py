@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from zoowizard.conversion import cellpose_tensors as tensors
+from zoowizard.conversion.cellpose_blocks import in_blocks, other_package
 from zoowizard.conversion.cellpose_framework import CELLPOSE_3, Framework
 from zoowizard.conversion.cellpose_model import Model, predict
 from zoowizard.conversion.cellpose_network import Cellpose
@@ -111,10 +112,20 @@ def _notes(model: Model) -> list[str]:
     ]
 
 
-def _in_blocks_note(model: Model, framework: Framework, network: Cellpose, tensor: Array) -> str:
-    """How far a prediction in blocks is from Cellpose's own, which the tiled network gives."""
+def _whole_and_in_blocks(model: Model, network: Cellpose, tensor: Array) -> tuple[Array, Array]:
+    """The flows (3, y, x) of an image at the network's scale: Cellpose's own, by the tiled network, and of blocks."""
+
+    def bare(block: Array) -> Array:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(block)))
+
     truth = predict(model.network(diameter=model.diam_mean), tensor)[0]
-    found = in_blocks(network, tensors.normalised(tensor))[0]
+    return truth, in_blocks(bare, tensors.normalised(tensor), BLOCK_PX, HALO_PX)[0]
+
+
+def _in_blocks_note(model: Model, framework: Framework, network: Cellpose, tensor: Array) -> str:
+    """How far a prediction in blocks is from Cellpose's own."""
+    truth, found = _whole_and_in_blocks(model, network, tensor)
     apart = np.abs(found - truth)
     same = tensors.precision_at_90(framework.draw(truth), framework.draw(found))
     return (
@@ -125,21 +136,15 @@ def _in_blocks_note(model: Model, framework: Framework, network: Cellpose, tenso
     )
 
 
-def in_blocks(network: torch.nn.Module, image: Array) -> Array:
-    """The flows (1, 3, y, x) of a normalised image (1, channel, y, x), in blocks of BLOCK_PX without their HALO_PX."""
-    rows, columns = image.shape[2:]
-    flows = np.zeros((1, 3, rows, columns), np.float32)
-    side = BLOCK_PX - 2 * HALO_PX
-    around = [(HALO_PX, HALO_PX + -size % side) for size in (rows, columns)]
-    padded = np.pad(image, [(0, 0), (0, 0), *around], "reflect")
-    for y in range(0, rows, side):
-        for x in range(0, columns, side):
-            with torch.inference_mode():
-                block = network(torch.from_numpy(padded[:, :, y : y + BLOCK_PX, x : x + BLOCK_PX])).numpy()
-            inner = block[:, :, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
-            place = flows[:, :, y : y + side, x : x + side]
-            place[...] = inner[:, :, : place.shape[2], : place.shape[3]]
-    return flows
+def offer(model: Model, framework: Framework, image: Array) -> list[str]:
+    """What a package of labels says of the one of flows; nothing where the image is too small for that."""
+    try:
+        tensor = model.channels.to_input(at_network_scale(model, image))
+    except ZoowizardError:
+        return []
+    truth, found = _whole_and_in_blocks(model, model.network(tiled=False), tensor)
+    drawn = framework.draw(truth)
+    return [other_package(drawn, framework.draw(found))] if drawn.any() else []
 
 
 def _weights(network: Cellpose, channels: int, folder: Path) -> tuple[list[Weights], list[str]]:

@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def load(model: dict[str, Any]) -> Any:
     checkpoint = Path(model["checkpoint"])
     if not checkpoint.is_file():  # cellpose would fetch another model and use that
         raise ValueError(f"{checkpoint} does not exist")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint))
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     loaded = _cellpose_sam(checkpoint) if "W2" in state else _cellpose(model, state)
     held = loaded.net.state_dict()

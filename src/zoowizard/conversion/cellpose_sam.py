@@ -18,11 +18,12 @@ import torch
 
 from zoowizard.conversion import cellpose_network, cellpose_sam_work
 from zoowizard.conversion import cellpose_tensors as tensors
+from zoowizard.conversion.cellpose_blocks import other_package
 from zoowizard.conversion.cellpose_native import Answer, Cellpose
 from zoowizard.conversion.cellpose_sam_kind import TRAINED_DIAMETER_PX, Kind, to_input
-from zoowizard.conversion.cellpose_sam_views import BLOCK_PX, SMALLEST_SIDE_PX
+from zoowizard.conversion.cellpose_sam_views import BLOCK_PX, HALO_PX, SMALLEST_SIDE_PX
 from zoowizard.conversion.cellpose_sam_weights import StateDict, check_fits, put_float32, read_state_dict
-from zoowizard.conversion.cellpose_sam_work import Work, flows_file, labels_file
+from zoowizard.conversion.cellpose_sam_work import Outcome, Work, flows_file, in_blocks_file, labels_file
 from zoowizard.conversion.converted import (
     LOWEST_MEAN_IOU,
     Array,
@@ -49,8 +50,6 @@ USES: Final = (
 )
 PYTHON: Final = Path(sys.executable)
 """That of the environment whose cellpose is asked: ours has cellpose 4."""
-HALO_PX: Final = 24
-"""What a block loses at each border: there Cellpose's own tiles count for little."""
 MOST_REDRAWN: Final = 1e-4
 """Of a test tensor's pixels, so many at most may get another label by the dynamics of cellpose 3 than by those of 4."""
 MOST_ALLOWED: Final = 5e-3
@@ -114,13 +113,19 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         weights=_weights(weights, settings, kind, folder, outcome.left_out),
         native=native(checkpoint, values, {}, folder),
         framework=f"cellpose {importlib.metadata.version('cellpose')}",
-        notes=[*_notes(kind, image, part, dtype, formats), *_redrawn(redrawn), *_left_out(outcome.left_out)],
+        notes=[
+            *_notes(kind, image, part, dtype, formats),
+            *_redrawn(redrawn),
+            *_left_out(outcome.left_out),
+            *_offer(work, outcome, folder),
+        ],
         facts={
             "channels": settings["channels"],
             "test_part_px": [int(side) for side in part.shape[:2]],
-            **({} if redrawn is None else {"redrawn_per_million": round(1e6 * redrawn, 1)}),
         },
         labels=labels,
+        elsewhere_per_million=round(1e6 * (redrawn or 0), 1),
+        kept=[folder / flows_file(one) for one in work.views],
     )
 
 
@@ -142,10 +147,8 @@ def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any]
         return last[0][1]
 
     def differences(picture: Array) -> Sequence[Difference]:
-        ours = folder / flows_file(_name(picture))
-        if not ours.exists():  # a run that was resumed has no flows
-            return ()
-        apart = float(np.abs(np.load(ours) - ask(picture).flows).max())
+        ours = np.load(folder / flows_file(_name(picture)))
+        apart = float(np.abs(ours - ask(picture).flows).max())
         return (Difference("largest difference of flows and cell probability", apart, ALLOWED_FLOW_DIFFERENCE),)
 
     def close() -> None:
@@ -215,7 +218,9 @@ def _least_redrawn(
 def _predict_also(parts: Sequence[Array], work: Work, folder: Path, step: Step) -> None:
     for part in parts:
         np.save(folder / _name(part), tensors.normalised(to_input(part)))
-    more = replace(work, candidates=[_name(one) for one in parts], views=[], formats=[], every=True)
+    more = replace(
+        work, candidates=[_name(one) for one in parts], views=[], formats=[], every=True, compare_blocks=False
+    )
     cellpose_sam_work.do(more, folder, step.progress)
 
 
@@ -273,6 +278,7 @@ def _work(weights: Path, settings: Mapping[str, Any], kind: Kind, image: Array, 
         **kind.thresholds,
         formats=_formats(weights, kind),
         blocks=not kind.labels,
+        compare_blocks=kind.labels and kind.rescale == 1.0,
     )
 
 
@@ -319,7 +325,7 @@ def _dtype(state: StateDict) -> str:
 
 
 def _notes(kind: Kind, image: Array, part: Array, dtype: str, formats: Sequence[str]) -> list[str]:
-    notes = []
+    notes = [tensors.ONLY_2D]
     if part.shape != image.shape:
         size, whole = (" x ".join(map(str, one.shape[:2])) for one in (part, image))
         notes.append(
@@ -339,6 +345,7 @@ def _notes(kind: Kind, image: Array, part: Array, dtype: str, formats: Sequence[
         )
     if kind.labels:
         notes.append("Give whole images, not tiles: the network cuts an image of any size, and averages what overlaps.")
+        notes.append(tensors.LARGE)
         if "torchscript" not in formats:
             notes.append(
                 "There is no TorchScript of it: the zoo's library would need 6 GB of memory to test that, and 4 GB "
@@ -376,6 +383,14 @@ def _redrawn(share: float | None) -> list[str]:
         f"The zoo's runner draws labels with cellpose 3, which gives {share:.3%} of the test tensor's pixels another "
         f"number than cellpose 4 does: {so}."
     ]
+
+
+def _offer(work: Work, outcome: Outcome, folder: Path) -> list[str]:
+    """What a package of labels says of the one of flows."""
+    if not work.compare_blocks or outcome.chosen is None:
+        return []
+    name = work.candidates[outcome.chosen]
+    return [other_package(np.load(folder / labels_file(name)), np.load(folder / in_blocks_file(name)))]
 
 
 def _left_out(why: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,8 @@ ONE_TILE_PX: Final = 240
 TWO_TILES_PX: Final = 400
 """A side that Cellpose cuts into two tiles, which overlap by about a third."""
 BLOCK_PX: Final = 256
+HALO_PX: Final = 24
+"""What a block loses at each border: there Cellpose's own tiles count for little."""
 SMALLEST_SIDE_PX: Final = 64
 _BLOCK_PX: Final = 4
 

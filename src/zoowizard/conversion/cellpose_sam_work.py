@@ -36,6 +36,7 @@ class Work:
     y, x) float32; of what is predicted the flows are kept, see `flows_file`. The first candidate with cells is chosen,
     and its labels are kept, see `labels_file`; only if there is one, the views are predicted, and the network is
     converted to `formats`, for a whole image or for `blocks`. With `every`, the candidates after it are predicted, too.
+    With `compare_blocks`, the labels of the chosen one are also drawn from blocks, see `in_blocks_file`.
     """
 
     weights: str
@@ -48,6 +49,7 @@ class Work:
     formats: list[str]
     blocks: bool
     every: bool = False
+    compare_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,30 @@ def labels_file(name: str) -> str:
     return f"labels-{name}"
 
 
+def in_blocks_file(name: str) -> str:
+    """The file of the labels (y, x) uint16 of the candidate in the file `name`, of blocks."""
+    return f"in-blocks-{name}"
+
+
+def _draw_in_blocks(work: Work, network: Any, folder: Path, name: str) -> None:
+    import torch
+
+    from zoowizard.conversion.cellpose_blocks import in_blocks
+    from zoowizard.conversion.cellpose_sam_torchscript import OfTiles
+    from zoowizard.conversion.cellpose_sam_views import BLOCK_PX, HALO_PX
+
+    tiles = OfTiles(network)
+
+    def predict(block: Array) -> Array:
+        with torch.inference_mode():
+            return np.asarray(tiles(torch.from_numpy(block)))
+
+    flows = in_blocks(predict, np.load(folder / name), BLOCK_PX, HALO_PX)[0]
+    np.save(
+        folder / in_blocks_file(name), labels_of(flows, work.cellprob_threshold, work.flow_threshold, work.min_size)
+    )
+
+
 def _predict(work: Work, network: Any, folder: Path) -> int | None:
     chosen = None
     for number, name in enumerate(work.candidates):
@@ -160,6 +186,8 @@ def _predict(work: Work, network: Any, folder: Path) -> int | None:
         _say(progress=(0.2 + 0.4 * number / len(work.views), "predicting other parts of it"))
         if not (folder / flows_file(name)).exists():
             _flows_of(network, folder, name)
+    if work.compare_blocks and chosen is not None:
+        _draw_in_blocks(work, network, folder, work.candidates[chosen])
     return chosen
 
 

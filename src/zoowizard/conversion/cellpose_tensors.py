@@ -23,6 +23,11 @@ ONLY_2D: Final = (
     "Only for 2-D images; volumes were not measured. They would take the flows of the planes in all three directions, "
     "joined into one, and a following of flows in three dimensions, which the zoo's library does not do."
 )
+LARGE: Final = (
+    "Above 11 megapixels Cellpose takes the percentiles by which it scales an image from a part of its pixels, and the "
+    "package from all: there the flows can differ a little."
+)
+"""`normalize99(..., downsample=True)` with more than 224³ numbers, in cellpose 3.1.1.2 and 4.2.1.1 alike."""
 FLOWS: Final = ("flow_y", "flow_x", "cell_probability")
 SIDES: Final = (16, 24, 32, 48, 64)
 """Smallest sides that are tried, in pixels; a test image has 64 at least."""

@@ -101,7 +101,9 @@ class Converted:
     `framework` names the model's own framework with its version. `notes` are sentences that people should read before
     they use the model. `facts` are what only the conversion could tell, to be shown in the card (JSON values, with the
     same names as a draft's). `labels` is the label image (y, x) of the test image, for the cover; None where it is the
-    sample of the first output.
+    sample of the first output. `elsewhere_per_million` says how many of a million values of the test output the zoo's
+    own runner, with its older libraries, is known to give otherwise. `kept` are files beside the weights that `native`
+    asks for, also in a later run that takes this conversion over.
     """
 
     inputs: Sequence[TensorDescription]
@@ -112,3 +114,5 @@ class Converted:
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     labels: Array | None = None
+    elsewhere_per_million: float = 0.0
+    kept: Sequence[Path] = ()

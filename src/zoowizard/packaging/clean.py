@@ -8,10 +8,12 @@ that it was forked from.
 
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -141,6 +143,7 @@ def answer() -> int:
         with asker.makefile("rwb") as line:
             function, args, kwargs = pickle.loads(line.read())
             _use_cache(Path(os.environ[CACHE]))
+            _load_torchscript_from_disk(Path(os.environ[CACHE]))
             try:
                 said: tuple[object, BaseException | None] = (function(*args, **kwargs), None)
             except Exception as problem:
@@ -171,6 +174,23 @@ def _use_cache(folder: Path) -> None:
     settings.cache_path = folder
 
 
+def _load_torchscript_from_disk(folder: Path) -> None:
+    """Let TorchScript in a package be loaded from a file in `folder`: out of the zip, torch holds it three times."""
+    import torch
+
+    load = torch.jit.load
+
+    def from_disk(source: Any, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(source, "read"):
+            return load(source, *args, **kwargs)  # type: ignore[no-untyped-call]
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".pt") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+            return load(file.name, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    vars(torch.jit)["load"] = from_disk
+
+
 def test_format(package: Path, weight_format: str) -> dict[str, Any]:
     """The library's tests of one weight format of a package (zip or description): reproduction, sizes, batches.
 
@@ -183,7 +203,7 @@ def test_format(package: Path, weight_format: str) -> dict[str, Any]:
     from bioimageio.core import test_description
 
     started = time.monotonic()
-    _trust_github_users(package)
+    trust_github_users(package)
     imports = _FrameworkImports()
     sys.meta_path.insert(0, imports)
     summary = test_description(package, weight_format=weight_format, expected_type="model")
@@ -233,10 +253,25 @@ def weight_formats(package: Path) -> list[str]:
     """The weight formats in a package or description, the ones without a parent first."""
     from bioimageio.spec import load_model_description
 
-    _trust_github_users(package)
+    trust_github_users(package)
     model = load_model_description(package, perform_io_checks=False)
     found = [(name, entry) for name, entry in model.weights if entry is not None]
     return [name for name, _ in sorted(found, key=lambda one: getattr(one[1], "parent", None) is not None)]
+
+
+def in_format_05(package: Path) -> dict[str, Any]:
+    """The description in a package as data of the format 0.5, whatever it was written in; its version stays.
+
+    One in 0.5 is given as it stands, without the library.
+    """
+    described = _read_description(package)
+    version = str(described.get("format_version"))
+    if version.startswith("0.5."):
+        return dict(described)
+    from bioimageio.spec import load_model_description
+
+    model = load_model_description(package, perform_io_checks=False, format_version="latest")
+    return {**model.model_dump(mode="json"), "format_version": version}
 
 
 def predict(description: Path, weight_format: str, inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
@@ -245,7 +280,7 @@ def predict(description: Path, weight_format: str, inputs: Sequence[Path], outpu
     from bioimageio.core.digest_spec import create_sample_for_model
     from bioimageio.spec import load_model_description
 
-    _trust_github_users(description)
+    trust_github_users(description)
     model = load_model_description(description, perform_io_checks=False)
     pipeline = create_prediction_pipeline(model, weight_format=weight_format, devices=["cpu"])
     with pipeline:
@@ -274,7 +309,7 @@ def _framework_version(weight_format: str) -> dict[str, str]:
     return {"torch": torch.__version__}
 
 
-def _trust_github_users(package: Path) -> None:
+def trust_github_users(package: Path) -> None:
     """Keep the library from asking GitHub for users: offline it would call the model invalid.
 
     Whether they exist is listed for the person as what only the network can tell.

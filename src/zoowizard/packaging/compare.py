@@ -45,12 +45,14 @@ class Underway:
     """What bioimageio.core predicts in clean processes: by weight format, how to ask for it, and its files.
 
     Asking starts the process, and gives the same one when it is done again. Where they are not to work `beside` each
-    other and the framework, none has begun.
+    other and the framework, none has begun. The files are of the pictures in their order; the one numbered `tested` is
+    of the test tensor, and comes after them where no picture is the same.
     """
 
     pictures: Mapping[str, Array]
     predictions: Mapping[str, tuple[Callable[[], "Future[None]"], list[Path]]]
     beside: bool
+    tested: int
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,15 @@ def start(converted: Converted, image: Array, description: Path, scratch: Path) 
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     pictures = (converted.native.pictures or comparison_pictures)(image)
+    tensors = [converted.native.to_input(picture) for picture in pictures.values()]
+    test_tensor = converted.inputs[0].test_tensor
+    tested = next((number for number, one in enumerate(tensors) if np.array_equal(one, test_tensor)), len(tensors))
+    if tested == len(tensors):
+        tensors.append(test_tensor)
     inputs = []
-    for number, picture in enumerate(pictures.values()):
+    for number, tensor in enumerate(tensors):
         inputs.append(scratch / f"input-{number}.npy")
-        np.save(inputs[-1], converted.native.to_input(picture))
+        np.save(inputs[-1], tensor)
     beside = clean.fit_beside(sum(one.path.stat().st_size for one in converted.weights))
     predictions = {}
     for weights in converted.weights:
@@ -81,7 +88,7 @@ def start(converted: Converted, image: Array, description: Path, scratch: Path) 
         predictions[name] = (ask, outputs)
         if beside:
             ask()
-    return Underway(pictures, predictions, beside)
+    return Underway(pictures, predictions, beside, tested)
 
 
 def finish(converted: Converted, underway: Underway, step: Step) -> Comparison:
@@ -119,7 +126,8 @@ def _compared(converted: Converted, underway: Underway, step: Step) -> Compariso
             )
             continue
         predicted[name] = [dict(np.load(path)) for path in files]
-        drift[name] = _drift([{one.id: one.test_tensor for one in converted.outputs}], predicted[name][:1])
+        test_outputs = {one.id: one.test_tensor for one in converted.outputs}
+        drift[name] = _drift([test_outputs], [predicted[name][underway.tested]])
         if weights.parent is not None:
             apart = _drift(predicted[weights.parent], predicted[name]).mismatched_per_million
             if apart > MOST_MISMATCHED_PER_MILLION:
@@ -162,8 +170,7 @@ def _worst(
     first = converted.outputs[0].id
     to_labels = converted.native.to_labels or (lambda outputs: outputs[first][0, 0])
     agreement = [
-        parity((truth, to_labels(outputs)) for truth, outputs in zip(native, predicted[one.weight_format], strict=True))
-        for one in kept
+        parity(zip(native, map(to_labels, predicted[one.weight_format][: len(native)]), strict=True)) for one in kept
     ]
     return min(agreement, key=lambda one: (one["mean_iou"] or 0.0, one["identical_pixels"]))
 

@@ -73,6 +73,8 @@ class _Conversion(Record):
     notes: list[str]
     facts: dict[str, Any]
     labels: str | None
+    elsewhere_per_million: float
+    kept: list[str]
 
 
 class _Compared(Record):
@@ -163,7 +165,8 @@ def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> No
     tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)] + (
         [labels] if labels else []
     )
-    names = dict.fromkeys([*(name for one in weights for name in (one.file, *one.beside)), *tensors])
+    kept = [f"{WEIGHTS_FOLDER}/{path.name}" for path in converted.kept]
+    names = dict.fromkeys([*(name for one in weights for name in (one.file, *one.beside)), *tensors, *kept])
     record = _Conversion(
         origin=made_from,
         files={name: sha256(folder / name) for name in names},
@@ -174,6 +177,8 @@ def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> No
         notes=list(converted.notes),
         facts=dict(converted.facts),
         labels=labels,
+        elsewhere_per_million=converted.elsewhere_per_million,
+        kept=kept,
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))  # last: where it stands, all of it is there
 
@@ -198,6 +203,8 @@ def conversion_of(earlier: Path, folder: Path, now: Origin) -> Converted:
         notes=record.notes,
         facts=record.facts,
         labels=np.load(folder / record.labels, allow_pickle=False) if record.labels else None,
+        elsewhere_per_million=record.elsewhere_per_million,
+        kept=[folder / name for name in record.kept],
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))
     return kept
