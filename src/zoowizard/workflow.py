@@ -8,6 +8,7 @@ from pathlib import Path
 from zoowizard.board.event import event_rows
 from zoowizard.board.lines import BoardLine, merged, model_row
 from zoowizard.board.rows import Row, fold
+from zoowizard.board.uploads import standings
 from zoowizard.drafts.completeness import all_fields, defaults, is_answered, missing, problems
 from zoowizard.drafts.draft import Draft, Value, told_by_event, with_found
 from zoowizard.drafts.fields import Field, Need
@@ -15,6 +16,8 @@ from zoowizard.drafts.store import (
     Workspace,
     drafts,
     editing,
+    load,
+    named_draft,
     point_draft,
     remove_unstarted,
     save,
@@ -76,12 +79,29 @@ def name_of_run(path: Path) -> str:
     return Path(telling[-1]).stem if telling and path.is_file() else telling[-1] if telling else path.stem
 
 
-def open_draft(workspace: Workspace, recognition: Recognition) -> Draft:
-    """The saved draft of a checkpoint, brought up to date with what its files tell now."""
+def open_draft(workspace: Workspace, recognition: Recognition, called: str | None = None) -> Draft:
+    """The saved draft of a checkpoint, brought up to date with what its files tell now.
+
+    Where `called` is given, that of this name: several models can be made of one checkpoint, with other answers.
+    """
     family_name, checkpoint = _packageable(recognition)
-    started = start_draft(workspace, family_name, checkpoint, name_of_run(recognition.path))
+    if called is None:
+        started = start_draft(workspace, family_name, checkpoint, name_of_run(recognition.path))
+    else:
+        started = named_draft(workspace, family_name, checkpoint, called)
     _require_family(workspace, started, family_name)
     return brought_up_to_date(started, recognition)
+
+
+def another(workspace: Workspace, draft_id: str) -> Draft:
+    """Another draft of the same checkpoint with the same answers, for a package of another kind.
+
+    Raises ZoowizardError where no checkpoint was chosen yet, or it cannot be saved.
+    """
+    draft = load(workspace, draft_id)
+    if draft.checkpoint is None:
+        raise ZoowizardError(f"{draft_id}: no model was chosen for it yet")
+    return named_draft(workspace, draft.family, draft.checkpoint, f"{draft_id}-copy")
 
 
 def take(workspace: Workspace, recognition: Recognition, claimed: Draft | None = None) -> Draft:
@@ -169,7 +189,8 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
     jobs = list_jobs(workspace.jobs(draft.id))
     built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
     built_from = None if built is None else read_spec(built.folder).work.get("values")
-    return fold(draft, fields_of(draft.family), jobs, receipts(workspace, draft.id), built_from)
+    uploads = standings(workspace, draft.id, jobs)
+    return fold(draft, fields_of(draft.family), jobs, receipts(workspace, draft.id), built_from, uploads)
 
 
 def _known(recognition: Recognition) -> dict[str, Value]:

@@ -4,12 +4,13 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from zoowizard.drafts import store
-from zoowizard.drafts.draft import CHECKPOINT, Value, with_found, with_given
+from zoowizard.drafts.draft import CHECKPOINT, GIVEN, Value, with_found, with_given
 from zoowizard.errors import WrongUse, ZoowizardError
 
 
@@ -57,6 +58,20 @@ def test_the_same_checkpoint_has_one_draft_and_others_have_their_own(
     assert store.start_draft(workspace, "yolo", tmp_path / "a" / ".." / "a" / "best.pt", "other") == first
     second = store.start_draft(workspace, "yolo", tmp_path / "b" / "best.pt", "Run")
     assert (first.id, second.id) == ("run", "run-2")
+
+
+def test_of_one_checkpoint_there_can_be_several_by_name(workspace: store.Workspace, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "cyto_mine"
+    first = store.start_draft(workspace, "cellpose", checkpoint)
+    answers = {"name": Value("My cells", GIVEN), "license": Value("MIT", GIVEN)}
+    store.save(workspace, replace(first, given=answers))
+    other = store.named_draft(workspace, "cellpose", checkpoint, "My flows")
+    assert (other.id, other.checkpoint) == ("my-flows", checkpoint)
+    assert dict(other.given) == {"license": Value("MIT", GIVEN)}
+    assert store.named_draft(workspace, "cellpose", checkpoint, "my flows") == other
+    assert store.start_draft(workspace, "cellpose", checkpoint).id == first.id
+    with pytest.raises(WrongUse, match=r"my-flows is another model, of .*cyto_mine; choose another name"):
+        store.named_draft(workspace, "cellpose", tmp_path / "cyto_other", "my flows")
 
 
 def test_many_at_once_get_ids_of_their_own(workspace: store.Workspace, tmp_path: Path) -> None:

@@ -26,11 +26,13 @@ def build(given: argparse.Namespace) -> int:
     workspace = workspace_of(given)
     settings = settings_of(given, workspace.root)
     several = len(given.paths) > 1
+    if several and given.called is not None:
+        raise WrongUse("build: --as names one model; give one PATH with it")
     drafts: list[Draft] = []
     wanting: dict[str, str] = {}
     with contextlib.ExitStack() as held:
         for path, answers in zip(given.paths, _answers(given.paths, given.answers), strict=True):
-            draft = _opened(workspace, path, answers, held, drafts)
+            draft = _opened(workspace, path, given.called, answers, held, drafts)
             if answers is None and not given.json and not several and sys.stdin.isatty():
                 draft = _ask(draft, workspace)
             drafts.append(draft)
@@ -53,7 +55,12 @@ def build(given: argparse.Namespace) -> int:
 
 
 def _opened(
-    workspace: "Workspace", path: Path, answers: Path | None, held: contextlib.ExitStack, before: Sequence["Draft"]
+    workspace: "Workspace",
+    path: Path,
+    called: str | None,
+    answers: Path | None,
+    held: contextlib.ExitStack,
+    before: Sequence["Draft"],
 ) -> "Draft":
     """The draft of the model at `path` with its answers, saved, and held as long as `held`."""
     from zoowizard.drafts.answers import changed, read_answers
@@ -62,7 +69,7 @@ def _opened(
     from zoowizard.workflow import choose_one, fields_of, open_draft
 
     recognition = choose_one(path)
-    draft = open_draft(workspace, recognition)
+    draft = open_draft(workspace, recognition, called)
     for warning in recognition.warnings:
         print(f"! {printable_lines(warning.message)}", file=sys.stderr)
     if any(draft.id == one.id for one in before):

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from zoowizard.atomic import write_json
-from zoowizard.drafts.draft import Draft, Value
+from zoowizard.drafts.draft import Draft, Value, told_by_event
 from zoowizard.drafts.locks import MODELS_LOCK, held
 from zoowizard.drafts.locks import DraftBusy as DraftBusy
 from zoowizard.drafts.workspace import Workspace as Workspace
@@ -76,6 +76,28 @@ def start_draft(workspace: Workspace, family: str, checkpoint: Path, suggestion:
         return _of_checkpoint(readable, place) or _new(
             workspace, Draft("", family, place, ""), suggestion or checkpoint.stem, damaged
         )
+
+
+def named_draft(workspace: Workspace, family: str, checkpoint: Path, name: str) -> Draft:
+    """The draft of the checkpoint that is called after `name`, or a new one: of one checkpoint there can be several.
+
+    A new one begins with the answers of the oldest draft of that checkpoint, but for the name that people will find it
+    by. Raises WrongUse where another model is called so, and ZoowizardError like `start_draft`.
+    """
+    place = checkpoint.expanduser().absolute()
+    with held(workspace.root / MODELS_LOCK):
+        readable, damaged = _read_all(workspace)
+        there = next((one for one in readable if one.id == slug_of(name)), None)
+        if there is None:
+            before = _of_checkpoint(readable, place) or Draft("", family, place, "")
+            given = {field: known for field, known in before.given.items() if field != "name"}
+            found = {field: known for field, known in before.found.items() if field not in told_by_event(before)}
+            return _new(workspace, Draft("", family, place, "", found, given), name, damaged)
+    if _of_checkpoint([there], place) is None:
+        raise WrongUse(
+            f"{there.id} is another model, of {there.checkpoint or 'no checkpoint yet'}; choose another name"
+        )
+    return there
 
 
 def start_claim(

@@ -21,12 +21,14 @@ from textual.events import AppBlur, Event, Key, Resize
 from textual.screen import Screen
 
 from zoowizard.screens.board import (
+    AnotherOf,
     BoardScreen,
     CancelJob,
     ClaimRow,
     NewModel,
     OpenDraft,
     RetryBuild,
+    RetryUpload,
     ShowLog,
 )
 from zoowizard.screens.settings import Settings, read_settings, write_settings
@@ -106,6 +108,7 @@ class ZoowizardApp(App[None]):
             self.open_wizard(path=self._opening.path)
         else:
             self.call_after_refresh(self._prepare)
+        self._hear()
 
     async def on_event(self, event: Event) -> None:
         """A key that works everywhere, as ctrl+q does, must not overtake letters that are on their way to an input.
@@ -139,6 +142,14 @@ class ZoowizardApp(App[None]):
             await asyncio.sleep(0.05)
             importlib.import_module(name)
 
+    @work(exclusive=True, group="news")
+    async def _hear(self) -> None:
+        """What the zoo says of what is there; nothing of it is loaded before the first picture."""
+        await asyncio.sleep(1.0)
+        from zoowizard.screens.news import keep_asking
+
+        await keep_asking(self.workspace_root)
+
     @property
     def workspace(self) -> "Workspace":
         """The workspace whose drafts and jobs are shown."""
@@ -161,6 +172,15 @@ class ZoowizardApp(App[None]):
     @on(OpenDraft)
     def _on_open_draft(self, event: OpenDraft) -> None:
         self.open_wizard(event.draft_id, step=event.step)
+
+    @on(AnotherOf)
+    @work(exclusive=True, group="claim")
+    async def _on_another_of(self, event: AnotherOf) -> None:
+        from zoowizard.workflow import another
+
+        draft = await self._tried(lambda: another(self.workspace, event.draft_id))
+        if draft is not None:
+            self.open_wizard(draft.id, step="describe")
 
     @on(ClaimRow)
     @work(exclusive=True, group="claim")
@@ -188,6 +208,18 @@ class ZoowizardApp(App[None]):
                 retry(self.workspace, newest)
 
         await self._tried(again)
+
+    @on(RetryUpload)
+    @work(exclusive=True, group="retry")
+    async def _on_retry_upload(self, event: RetryUpload) -> None:
+        from zoowizard.errors import ZoowizardError
+        from zoowizard.screens.children import answer_of
+
+        told = ("--detach", "--json", "--workspace", str(self.workspace_root))
+        try:
+            await answer_of("zoowizard", "jobs", "retry", Path(event.job_folder).name, *told)
+        except ZoowizardError as problem:
+            self.notify(str(problem), severity="warning", markup=False)
 
     @on(CancelJob)
     @work(exclusive=True, group="cancel")

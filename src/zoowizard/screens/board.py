@@ -49,6 +49,13 @@ class OpenDraft(Message):
 
 
 @dataclass
+class AnotherOf(Message):
+    """Begin another package of the model of this draft, with the same answers."""
+
+    draft_id: str
+
+
+@dataclass
 class ClaimRow(Message):
     """Begin a draft for this row of the event's table, which nobody has worked on."""
 
@@ -64,6 +71,13 @@ class RetryBuild(Message):
     """Build this draft again, from the step in which its newest build failed."""
 
     draft_id: str
+
+
+@dataclass
+class RetryUpload(Message):
+    """Go on with the upload at which this job worked."""
+
+    job_folder: str
 
 
 @dataclass
@@ -93,6 +107,7 @@ class BoardScreen(Screen[None]):
         Binding("s", "sort", "Sort", id="board.sort"),
         Binding("S", "reverse", "Sort the other way", id="board.reverse", show=False),
         Binding("c", "cancel", "Cancel the job of this row", id="board.cancel", show=False),
+        Binding("d", "another", "Another package of the same model", id="board.another", show=False),
         Binding("escape", "clear", "Clear the filter", id="board.clear", show=False),
         Binding("q", "app.quit", "Quit", id="board.quit"),
     ]
@@ -249,10 +264,13 @@ class BoardScreen(Screen[None]):
         self.post_message(NewModel())
 
     def action_retry(self) -> None:
-        """Build the row's model again, where its newest build did not pass."""
+        """Build the row's model again, where its newest build did not pass; or go on with its upload."""
         if (row := self._table.row) is None:
             return
-        if row.draft is not None and row.job_state in ENDED_BADLY:
+        if row.job is not None and row.job_kind == "upload" and row.job_state in ENDED_BADLY:
+            self.post_message(RetryUpload(row.job))
+            self._say(f"{row.name}: the upload goes on; what arrived before is not sent again")
+        elif row.draft is not None and row.job_state in ENDED_BADLY:
             self.post_message(RetryBuild(row.draft))
             self._say(f"{row.name}: it is built again, from the step that failed")
         else:
@@ -276,6 +294,15 @@ class BoardScreen(Screen[None]):
         else:
             self.post_message(OpenDraft(row.draft, "upload"))
 
+    def action_another(self) -> None:
+        """Begin another package of the row's model, with the same answers."""
+        if (row := self._table.row) is None:
+            return
+        if row.draft is None:
+            self._say(f"{row.name}: nobody has begun with it; enter begins")
+        else:
+            self.post_message(AnotherOf(row.draft))
+
     def action_cancel(self) -> None:
         """End the row's job; asked once."""
         if (row := self._table.row) is None:
@@ -285,10 +312,12 @@ class BoardScreen(Screen[None]):
         elif self._sure == row.job:
             self._sure = ""
             self.post_message(CancelJob(row.job))
-            self._say(f"{row.name}: its job is told to end")
+            self._say(f"{row.name}: its {'upload is paused' if row.job_kind == 'upload' else 'job is told to end'}")
         else:
             self._sure = row.job
-            self._say(f"{row.name}: press c again to cancel its job; what it did so far can be kept by a retry")
+            kept = "cancel its job; what it did so far can be kept by a retry"
+            what = "pause its upload; r goes on with it" if row.job_kind == "upload" else kept
+            self._say(f"{row.name}: press c again to {what}")
 
     def action_sort(self) -> None:
         """Sort by the next column."""
