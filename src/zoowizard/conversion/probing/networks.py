@@ -1,0 +1,97 @@
+"""A network as probing sees it: arrays in, arrays out, whatever it is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoowizard.conversion.converted import Array
+from zoowizard.errors import ZoowizardError
+
+_ONNX_TYPES: Final[Mapping[str, type[np.generic]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that was loaded.
+
+    `run` takes an array (batch, channel, (z,) y, x) float32 and gives the outputs; it raises what the framework raises.
+    `weights` are the shapes of its parameters, first layers first, and `layers` the names of its kinds of layers. With
+    a `module`, layers can be left out while it runs. `declared` is the shape of the input where the file tells it, with
+    None for what is free.
+    """
+
+    run: Callable[[Array], Sequence[Array]]
+    weights: Sequence[tuple[int, ...]]
+    layers: Sequence[str]
+    module: nn.Module | None = None
+    declared: tuple[int | None, ...] | None = None
+
+
+def of_module(module: nn.Module, device: str = "cpu") -> Network:
+    """A PyTorch module, put in eval mode; its outputs may be a tensor, a sequence, a dictionary, or nested."""
+    module.eval().to(device)
+
+    def run(array: Array) -> list[Array]:
+        with torch.inference_mode():
+            given = module(torch.from_numpy(np.ascontiguousarray(array)).to(device))
+        return [_array(tensor) for tensor in tensors_in(given)]
+
+    layers = {str(getattr(part, "original_name", type(part).__name__)) for part in module.modules()}
+    shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    return Network(run, shapes, sorted(layers), None if scripted else module)
+
+
+def of_torchscript(path: Path, device: str = "cpu") -> Network:
+    """A TorchScript file."""
+    module: nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    return of_module(module, device)
+
+
+def of_onnx(path: Path) -> Network:
+    """An ONNX file, run by onnxruntime on the CPU. Raises ZoowizardError where it has not one input of numbers."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it would print every size that the network refuses
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in _ONNX_TYPES:
+        told = ", ".join(f"{one.name}: {one.type}" for one in inputs)
+        raise ZoowizardError(f"{path.name} takes {told}; only networks with one input of numbers can be probed")
+    name, dtype = inputs[0].name, _ONNX_TYPES[inputs[0].type]
+    graph = onnx.load(str(path), load_external_data=False).graph
+
+    def run(array: Array) -> list[Array]:
+        return [np.asarray(one) for one in session.run(None, {name: array.astype(dtype)})]
+
+    declared = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
+    weights = [tuple(weight.dims) for weight in graph.initializer]
+    return Network(run, weights, sorted({node.op_type for node in graph.node}), declared=declared or None)
+
+
+def tensors_in(given: Any) -> list[Tensor]:
+    """The tensors of what a network returned, in its order."""
+    if isinstance(given, Tensor):
+        return [given]
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    return [tensor for part in given for tensor in tensors_in(part)] if isinstance(given, list | tuple) else []
+
+
+def _array(tensor: Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return array
