@@ -33,10 +33,11 @@ JOB, SUPERVISOR, LOCK, WORKER = "job.json", "supervisor", "lock", "worker"
 EVENTS, LOG, OUTCOME, RESULT = "events.jsonl", "log.txt", "outcome.json", "result.json"
 PRIORITY = "priority"
 
-Kind = Literal["build", "test", "upload", "selftest"]
+Kind = Literal["build", "test", "predict", "upload", "selftest"]
 KINDS: Final[Mapping[Kind, str]] = {
     "build": "zoowizard.packaging.build",
     "test": "zoowizard.packaging.test",
+    "predict": "zoowizard.prediction.job",
     "upload": "zoowizard.upload.job",
     "selftest": "zoowizard.jobs.selftest",
 }

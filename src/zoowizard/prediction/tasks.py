@@ -1,0 +1,144 @@
+"""What is to be predicted and where it goes, and how far that is."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.steps import Step
+from zoowizard.prediction import omezarr
+from zoowizard.prediction.network import Network, Output
+from zoowizard.prediction.pictures import FILE_ENDINGS, Array, Hints, Picture, read_file
+from zoowizard.prediction.run import Plan, kept, plan, put, read_block
+
+RECORD: Final = ".zoowizard-predict.jsonl"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a prediction beside package, input and output; see `run`."""
+
+    axes: str
+    channel: str
+    scale: str
+    block: tuple[int, ...]
+    overwrite: bool
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image, and where its prediction goes: a file or an OME-Zarr folder by its ending."""
+
+    source: Path
+    destination: Path
+
+    def goes_to(self, network: Network) -> dict[str, Path]:
+        """A path for each output: several are told apart by their ids."""
+        path = self.destination
+        if len(network.outputs) == 1:
+            return {network.outputs[0].id: path}
+        return {one.id: path.with_name(f"{path.stem}-{one.id}{path.suffix}") for one in network.outputs}
+
+
+def tasks_of(source: Path, output: Path) -> list[Task]:
+    """The images at `source`, and a place for each. Raises ZoowizardError where there is none."""
+    if not source.is_dir() or omezarr.is_zarr(source):
+        if output.suffix.lower() in (".tif", ".tiff", ".png", ".npy", ".zarr"):
+            return [Task(source, output)]
+        return [Task(source, output / f"{source.stem}{'.zarr' if source.is_dir() else '.tif'}")]
+    found = [one for one in sorted(source.iterdir()) if not one.name.startswith(".")]
+    images = [one for one in found if (one.suffix.lower() in FILE_ENDINGS and one.is_file()) or omezarr.is_zarr(one)]
+    if not images:
+        raise ZoowizardError(f"{source} holds no image ({', '.join(FILE_ENDINGS)}, OME-Zarr)")
+    names = [one.stem for one in images]
+    tasks = []
+    for one in images:
+        stem = one.stem if names.count(one.stem) == 1 else one.name.replace(".", "-")
+        tasks.append(Task(one, output / f"{stem}{'.zarr' if one.is_dir() else '.tif'}"))
+    return tasks
+
+
+def open_picture(task: Task, network: Network, asked: Asked) -> Picture:
+    """The image of a task. Raises ZoowizardError where it cannot be read."""
+    hints = Hints(network.axes, network.channels or 1, asked.axes)
+    if task.source.is_dir():
+        return omezarr.open_picture(task.source, hints, asked.scale)
+    if asked.scale:
+        raise ZoowizardError(f"--scale: {task.source.name} has one resolution only; it is for OME-Zarr")
+    return read_file(task.source, hints, asked.memory_bytes)
+
+
+def plan_for(picture: Picture, network: Network, asked: Asked) -> Plan:
+    """How an image is cut. Raises ZoowizardError where it does not fit, or what was asked does not."""
+    names = [rule.name for rule in network.rules if rule.name != "time"]
+    if len(asked.block) not in (0, 1, len(names)):
+        raise ZoowizardError(f"--block: give one size, or {len(names)} ({', '.join(names)})")
+    sides = asked.block * len(names) if len(asked.block) == 1 else asked.block
+    return plan(picture, network, asked.memory_bytes, dict(zip(names, sides, strict=False)), asked.channel)
+
+
+def require_free(paths: Iterable[Path], asked: Asked) -> None:
+    """Raises ZoowizardError where something is there already that nobody asked to be replaced."""
+    there = [path for path in paths if os.path.lexists(path)]
+    if there and not asked.overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise ZoowizardError(f"{there[0]}{more}: is there already; choose another place, or give --overwrite")
+
+
+def what_is_run(network: Network, asked: Asked, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells this prediction from others, for its record."""
+    return {
+        "package": network.identity,
+        "axes": asked.axes,
+        "channel": asked.channel,
+        "scale": asked.scale,
+        "block": list(asked.block),
+        **more,
+    }
+
+
+def predict_block(
+    made: Plan,
+    network: Network,
+    frame: Sequence[int],
+    number: Sequence[int],
+    values: Sequence[Array],
+    targets: Mapping[str, Any],
+) -> None:
+    """Predict one block of one frame, `number` along each axis, and write it to its places in `targets`."""
+    fed = read_block(made, network, frame, number)
+    predicted = network.predict(fed[None], values, kept(made, network, number))
+    put(targets, made, network, frame, number, {name: one[0] for name, one in predicted.items()})
+
+
+def output_bytes(made: Plan, output: Output) -> int:
+    """Bytes of a whole output."""
+    return int(np.prod(made.output_shape(output), dtype=np.int64)) * output.dtype.itemsize
+
+
+class Pace:
+    """Tells how much is predicted, and how long the rest will take."""
+
+    def __init__(self, step: Step, total: int, done: int = 0) -> None:
+        """`done` were there before."""
+        self._step, self._total, self._done, self._before = step, total, done, done
+        self._started = time.monotonic()
+
+    def tell(self, name: str = "") -> None:
+        """One more is done."""
+        self._done += 1
+        seconds = (time.monotonic() - self._started) / (self._done - self._before) * (self._total - self._done)
+        words = f"{self._done} of {self._total}, {_left(seconds)}"
+        self._step.progress(self._done / self._total, f"{words}  {name}".rstrip())
+
+
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s left"
+    return f"{round(seconds / 60)} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"

@@ -1,0 +1,212 @@
+"""OME-Zarr volumes, block by block: equal to the whole, within bounded memory, and going on after any death."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from predictions import cells, ome_zarr, predict
+from small_packages import Small, make_package
+
+from zoowizard.errors import ZoowizardError
+from zoowizard.prediction import job, tasks, volume
+
+VOLUME = ["channel", "z", "y", "x"]
+PERCENTILES = {"id": "scale_range", "kwargs": {"axes": VOLUME, "min_percentile": 1, "max_percentile": 99.8}}
+INNER = (slice(8, -8),) * 3
+
+
+@pytest.fixture(scope="module")
+def anisotropic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Small]:
+    size = {"z": 0.2, "y": 0.05, "x": 0.05}
+    small = Small(3, 1, 2, (1, 2, 2), 8, 24, processing=[PERCENTILES], pixel_size_um=size)
+    return make_package(tmp_path_factory.mktemp("package") / "anisotropic", small), small
+
+
+def whole(small: Small, volume: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    low, high = np.percentile(volume, (1, 99.8))
+    return np.asarray(small.whole(((volume - low) / (high - low + 1e-6))[None]))
+
+
+def pixels(path: Path) -> np.ndarray[Any, Any]:
+    return np.asarray(zarr.open_array(str(path / "0"), mode="r")[...])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_volume_comes_out_as_it_would_whole_with_its_voxel_size(
+    anisotropic: tuple[Path, Small], tmp_path: Path, version: str
+) -> None:
+    package, small = anisotropic
+    volume = cells(50, 66, 90)
+    source = ome_zarr(tmp_path / "in.zarr", volume, "zyx", {"z": 200, "y": 50, "x": 50}, version)
+    said = predict(package, source, tmp_path / "out.zarr", block=[48])
+    assert said.warnings == []
+    found = pixels(tmp_path / "out.zarr")
+    expected = whole(small, volume)
+    assert found.shape == (2, 50, 66, 90) and found.dtype == np.float32
+    np.testing.assert_allclose(found[(slice(None), *INNER)], expected[(slice(None), *INNER)], atol=2e-6)
+    if version == "0.4":
+        [told] = json.loads((tmp_path / "out.zarr/.zattrs").read_text())["multiscales"]
+    else:
+        [told] = json.loads((tmp_path / "out.zarr/zarr.json").read_text())["attributes"]["ome"]["multiscales"]
+    assert [axis["name"] for axis in told["axes"]] == list("czyx")
+    [scale] = told["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == pytest.approx([1, 0.2, 0.05, 0.05])
+    assert not (tmp_path / "out.zarr.part").exists()
+
+
+def test_axes_are_mapped_by_name_and_another_resolution_can_be_chosen(
+    anisotropic: tuple[Path, Small], tmp_path: Path
+) -> None:
+    package, small = anisotropic
+    both = np.stack([np.stack([cells(30, 80, 84, seed=seed)] * 2) for seed in range(2)])
+    source = ome_zarr(tmp_path / "in.zarr", both, "tczyx", {"z": 200, "y": 25, "x": 25})
+    with pytest.raises(ZoowizardError, match="has 2 channels, and the package wants 1"):
+        predict(package, source, tmp_path / "out.zarr")
+    said = predict(package, source, tmp_path / "out.zarr", channel="1", scale="s1")
+    assert said.warnings == [], "the second resolution has the voxel size of the package"
+    found = pixels(tmp_path / "out.zarr")
+    assert found.shape == (2, 2, 30, 40, 42)
+    expected = whole(small, both[1, 1, :, ::2, ::2])
+    np.testing.assert_allclose(found[1][(slice(None), *INNER)], expected[(slice(None), *INNER)], atol=2e-6)
+    said = predict(package, source, tmp_path / "full.zarr", channel="1", scale="0")
+    assert "0.025 µm per pixel along y" in said.warnings[0]
+    with pytest.raises(ZoowizardError, match=r"--scale 7: in.zarr has s0, s1"):
+        predict(package, source, tmp_path / "no.zarr", scale="7")
+
+
+def test_a_volume_without_a_scale_goes_on_and_that_is_told(anisotropic: tuple[Path, Small], tmp_path: Path) -> None:
+    package, _ = anisotropic
+    said = predict(package, ome_zarr(tmp_path / "in.zarr", cells(24, 30, 30), "zyx"), tmp_path / "out.zarr")
+    assert said.warnings == ["in.zarr has no voxel size: whether it fits the package was not looked at"]
+
+
+def test_a_stack_is_predicted_plane_by_plane_by_a_package_for_planes(tmp_path: Path) -> None:
+    zero_mean = {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "y", "x"]}}
+    small = Small(processing=[zero_mean])
+    package = make_package(tmp_path / "flat", small)
+    volume = cells(4, 50, 60)
+    predict(package, ome_zarr(tmp_path / "in.zarr", volume, "zyx"), tmp_path / "out.zarr", block=[40])
+    plane = (volume[2] - volume[2].mean()) / (volume[2].std() + 1e-6)
+    found = pixels(tmp_path / "out.zarr")[2]
+    np.testing.assert_allclose(found[8:-8, 8:-8], small.whole(plane[None])[0][8:-8, 8:-8], atol=2e-6)
+
+
+def test_a_prediction_goes_on_where_it_was_stopped(
+    anisotropic: tuple[Path, Small], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, _ = anisotropic
+    source = ome_zarr(tmp_path / "in.zarr", cells(50, 66, 90), "zyx", {"z": 200, "y": 50, "x": 50})
+    predict(package, source, tmp_path / "at-once.zarr", block=[48])
+    predicted: list[int] = []
+    really = tasks.predict_block
+
+    def until_the_fifth(*given: Any) -> None:
+        if len(predicted) == 5:
+            raise KeyboardInterrupt
+        really(*given)
+        predicted.append(1)
+
+    monkeypatch.setattr(volume, "predict_block", until_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        predict(package, source, tmp_path / "out.zarr", block=[48])
+    assert not (tmp_path / "out.zarr").exists(), "a part never passes for the whole"
+    predicted.append(1)
+    with (tmp_path / "out.zarr.part" / tasks.RECORD).open("ab") as file:
+        file.write(b'{"do')  # a line that was torn
+    with pytest.raises(ZoowizardError, match="beginning of another prediction"):
+        predict(package, source, tmp_path / "out.zarr", block=[64])
+    said = predict(package, source, tmp_path / "out.zarr", block=[48])
+    assert said.notes[-1] == f"5 of {len(predicted) - 1} blocks were there already"
+    np.testing.assert_array_equal(pixels(tmp_path / "out.zarr"), pixels(tmp_path / "at-once.zarr"))
+    with pytest.raises(ZoowizardError, match="is there already; choose another place, or give --overwrite"):
+        predict(package, source, tmp_path / "out.zarr", block=[48])
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from predictions import predict
+package, small, large, out = map(Path, sys.argv[2:])
+def peak_kb():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+for number in range(2):  # a second package is loaded while the first is still there
+    predict(package, small, out / f"small-{number}.zarr", block=[64])
+before = peak_kb()
+predict(package, large, out / "large.zarr", block=[64])
+print("grew by", peak_kb() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_volume(tmp_path: Path) -> None:
+    small = Small(3, pool=(1, 1, 1), halo=0, minimum=24, valid=True, processing=[PERCENTILES])
+    package = make_package(tmp_path / "valid", small)
+    for name, side in (("little", 112), ("big", 390)):  # both are cut into blocks of the same size
+        shape = (100, side, side)
+        array = zarr.create_array(
+            str(tmp_path / f"{name}.zarr"),
+            shape=shape,
+            chunks=(65, 65, 65),
+            dtype="uint16",
+            dimension_names=list("zyx"),
+        )
+        array[...] = np.tile(cells(100, 65, 65), (1, 6, 6))[:, :side, :side]
+    command = [sys.executable, "-c", MEASURED, str(Path(__file__).parents[1])]
+    places = [package, tmp_path / "little.zarr", tmp_path / "big.zarr", tmp_path]
+    done = subprocess.run([*command, *places], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split("grew by")[1]) * 1024 < 40e6, "the volume and its output have 81 MB more"
+    assert pixels(tmp_path / "large.zarr").shape == (100, 390, 390)
+
+
+def test_labels_of_a_volume_are_not_joined_from_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Small(
+        3, pool=(1, 2, 2), halo=0, after=[{"id": "binarize", "kwargs": {"threshold": 0}}], output_dtype="uint8"
+    )
+    package = make_package(tmp_path / "labels", small)
+    source = ome_zarr(tmp_path / "in.zarr", cells(34, 40, 40), "zyx")
+    monkeypatch.setattr(job, "memory_bytes", lambda: 1_000_000)
+    with pytest.raises(ZoowizardError, match="cannot be predicted in blocks: it gives labels"):
+        predict(package, source, tmp_path / "out.zarr", block=[32])
+    monkeypatch.undo()
+    predict(package, source, tmp_path / "out.zarr", block=[32])
+    np.testing.assert_array_equal(pixels(tmp_path / "out.zarr"), small.whole(cells(34, 40, 40)[None])[0] > 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"codecs": [{"name": "pickle"}]}, "packed with pickle, which is not to be trusted"),
+        ({"data_type": "object"}, "holds object values"),
+        (
+            {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [9000, 9000, 9000]}}},
+            "one chunk has 1458.0 GB",
+        ),
+        ({"shape": "much"}, "cannot be opened as a zarr array"),
+    ],
+)
+def test_a_zarr_that_could_do_harm_is_refused(
+    anisotropic: tuple[Path, Small], tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    source = ome_zarr(tmp_path / "in.zarr", cells(24, 30, 30), "zyx")
+    told = json.loads((source / "s0/zarr.json").read_text())
+    (source / "s0/zarr.json").write_text(json.dumps({**told, **change}))
+    with pytest.raises(ZoowizardError, match=sentence):
+        predict(anisotropic[0], source, tmp_path / "out.zarr")
+
+
+def test_a_zarr_whose_metadata_leads_elsewhere_is_refused(anisotropic: tuple[Path, Small], tmp_path: Path) -> None:
+    source = ome_zarr(tmp_path / "in.zarr", cells(24, 30, 30), "zyx")
+    told = json.loads((source / "zarr.json").read_text())
+    told["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = "../other.zarr/0"
+    (source / "zarr.json").write_text(json.dumps(told))
+    with pytest.raises(ZoowizardError, match="is not to be trusted"):
+        predict(anisotropic[0], source, tmp_path / "out.zarr")
+    (source / "zarr.json").write_text("{")
+    with pytest.raises(ZoowizardError, match="is no metadata of a zarr"):
+        predict(anisotropic[0], source, tmp_path / "out.zarr")
