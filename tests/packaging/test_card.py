@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from zoowizard.packaging.card import TensorNote, Validation, model_card
 from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.report import Drift, FormatReport, one_line
 from zoowizard.packaging.settings import own_questions
+from zoowizard.packaging.tools import ToolReport
 
 VALUES: dict[str, Any] = {
     "name": "Nuclei of HeLa",
@@ -180,11 +182,24 @@ def test_little_known_leaves_sections_out_without_a_trace() -> None:
     assert headings(card) == [
         "Bare",
         "Bias, Risks, and Limitations",
-        "How to Get Started with the Model",
         "Validation",
         "On images of your own",
     ]
     assert not re.search(r"None|TODO|missing|nan|\{\}|\[\]", card)
+
+
+def test_where_it_will_run_is_a_table_of_what_is_documented() -> None:
+    tools = (
+        ToolReport(
+            "QuPath", "no", "onnx", "it wants 2-D | images", "package a 2-D model", "QuPath 1", "https://q.org/x"
+        ),
+        ToolReport("ilastik", "yes", "torchscript", "", "", "ilastik 2", "https://i.org/"),
+    )
+    shown = section(model_card(VALUES, replace(VALIDATION, tools=tools), INPUTS, OUTPUTS), "Where it will run")
+    assert "As the tools document it, in the versions named, and not tried" in shown
+    assert "| QuPath | no | onnx | it wants 2-D \\| images | package a 2-D model |" in shown
+    assert "| ilastik | yes | torchscript |  |  |" in shown
+    assert "- QuPath: QuPath 1, <https://q.org/x>" in shown
 
 
 def test_the_zoo_finds_a_validation_section() -> None:

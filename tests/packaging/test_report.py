@@ -1,6 +1,7 @@
 """The report, as people and programs read it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from zoowizard.packaging.report import (
     FormatReport,
     Report,
     Tolerances,
+    ZooRun,
     one_line,
     parity_sentence,
     percent,
@@ -20,6 +22,7 @@ from zoowizard.packaging.report import (
     to_markdown,
     write,
 )
+from zoowizard.packaging.tools import ToolReport
 
 PASSED = FormatReport("torchscript", "passed", (1, 2), ((64, 64), (96, 96)), Drift(2e-4, 12.0), 4.2)
 FAILED = FormatReport("onnx", "failed", errors=("It gave other labels than the test output.",), warnings=("Slow.",))
@@ -118,6 +121,55 @@ def test_what_was_not_measured_is_said_with_its_reason() -> None:
     data = to_json(bare)
     assert (data["parity"], data["not_measured"]) == (None, "no uv was found")
     assert data["differences"][0] == {"what": "flows", "value": 0.25, "allowed": None}
+
+
+THERE = ZooRun((FormatReport("onnx", "passed", drift=Drift(2e-3, 7.0)),), {"torch": "2.5.1", "numpy": "1.26.4"})
+
+
+def test_what_the_zoos_versions_said_has_a_section_of_its_own() -> None:
+    with_zoo = replace(report(PASSED), zoo=THERE)
+    shown = to_markdown(with_zoo)
+    assert "## In the versions of the zoo's runner" in shown and "torch 2.5.1, numpy 1.26.4." in shown
+    assert "| onnx    | passed | 0.002" in shown
+    assert to_json(with_zoo)["zoo"]["passed"] is True and to_json(with_zoo)["status"] == "passed"
+    alone = to_markdown(replace(with_zoo, formats=()))
+    assert "No weight format was tested" not in alone and "**passed**" in alone
+
+
+@pytest.mark.parametrize(
+    ("formats", "there", "status", "passed"),
+    [
+        ((PASSED,), ZooRun((FAILED,)), "failed", False),
+        ((PASSED,), ZooRun(not_tested="uv is not installed"), "passed", None),
+        ((PASSED,), ZooRun((PASSED, FormatReport("keras_v3", None))), "passed", True),
+        ((), ZooRun((FormatReport("keras_v3", None),)), "failed", False),
+        ((FAILED,), ZooRun((PASSED,)), "failed", True),
+    ],
+)
+def test_both_versions_decide(
+    formats: tuple[FormatReport, ...], there: ZooRun, status: str, passed: bool | None
+) -> None:
+    data = to_json(replace(report(*formats), zoo=there))
+    assert (data["status"], data["zoo"]["passed"]) == (status, passed)
+
+
+def test_what_was_not_tested_there_is_said() -> None:
+    shown = to_markdown(replace(report(PASSED), zoo=ZooRun(not_tested="uv is not installed")))
+    assert "Not tested in the zoo's versions: uv is not installed." in shown
+
+
+def test_where_it_will_run_is_told_tool_by_tool() -> None:
+    tools = (
+        ToolReport("QuPath", "no", "onnx", "it is 3-D", "package a 2-D model", "QuPath 1", "https://q.org/" + "x" * 60),
+        ToolReport("ilastik", "yes", "torchscript", "", "", "ilastik 2", "https://i.org/"),
+    )
+    shown = to_markdown(replace(report(PASSED), tools=tools))
+    assert "| QuPath  | no         | onnx" in shown
+    assert "As the tools document it" in shown and "not tried but where that is said" in shown
+    assert "- QuPath: it is 3-D. What would help: package a 2-D model. Read of QuPath 1:" in shown
+    assert "- ilastik: nothing speaks against it. Read of ilastik 2: https://i.org/" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert to_json(replace(report(PASSED), tools=tools))["tools"][0]["runs"] == "no"
 
 
 def test_numbers_that_are_not_finite_are_null() -> None:

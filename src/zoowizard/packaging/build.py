@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from zoowizard.conversion.converted import Array, Converted, Weights
@@ -23,9 +24,12 @@ from zoowizard.packaging.archive import sha256, write_archive
 from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
 from zoowizard.packaging.curves import write_curves
+from zoowizard.packaging.operators import libraries_of
 from zoowizard.packaging.report import FormatReport, Report, Tolerances, write
 from zoowizard.packaging.settings import own_questions, settings_of
 from zoowizard.packaging.test import run_tests, used_device
+from zoowizard.packaging.tool_rules import Package
+from zoowizard.packaging.tools import ToolReport, where_it_runs
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
@@ -130,6 +134,7 @@ def _tested(
         environment={**environment, "native framework": converted.framework, **used_device()},
         differences=comparison.differences,
         not_measured=comparison.not_measured,
+        tools=_tools(clean.in_format_05(archive), folder / resume.WEIGHTS_FOLDER),
     )
     as_json, as_markdown = write(report, folder)
     if report.status != "passed":
@@ -204,6 +209,7 @@ def _packaged(
                 notes,
                 comparison.differences,
                 comparison.not_measured,
+                _tools(package.described(comparison.kept), package.folder),
             )
         )
         package.write_description(comparison.kept, _tolerances(comparison, converted))
@@ -214,10 +220,17 @@ def _packaged(
     return comparison, archive
 
 
+def _tools(described: Mapping[str, Any], weights_folder: Path) -> tuple[ToolReport, ...]:
+    """Where a package of this description will run."""
+    return where_it_runs(Package(described, libraries_of(described, weights_folder)))
+
+
 def _tolerances(comparison: compare.Comparison, converted: Converted) -> dict[str, Tolerances]:
     """What each weight format is allowed to be apart from the test output, here and with the zoo's own versions."""
-    elsewhere = float(converted.facts.get("redrawn_per_million") or 0)
-    apart = {name: max(drift.mismatched_per_million, elsewhere) for name, drift in comparison.drift.items()}
+    apart = {
+        name: max(drift.mismatched_per_million, converted.elsewhere_per_million)
+        for name, drift in comparison.drift.items()
+    }
     return {name: describe.suggest_tolerances(per_million) for name, per_million in apart.items()}
 
 
@@ -245,11 +258,16 @@ class _Contents:
         card = model_card(self.values, validation, inputs, outputs, own_questions(self.provenance.family))
         (self.folder / "README.md").write_text(card, encoding="utf-8")
 
+    def described(
+        self, weights: Sequence[Weights], tolerances: Mapping[str, Tolerances] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The description as data, with the weights that are in."""
+        attachments = [self.curves] if self.curves else []
+        return describe.describe(self.values, self.converted, weights, self.provenance, tolerances, attachments)
+
     def write_description(self, weights: Sequence[Weights], tolerances: Mapping[str, Tolerances]) -> Path:
         """The description, with the weights that are in; gives its path."""
-        attachments = [self.curves] if self.curves else []
-        described = describe.describe(self.values, self.converted, weights, self.provenance, tolerances, attachments)
-        return describe.write_description(described, self.folder)
+        return describe.write_description(self.described(weights, tolerances), self.folder)
 
     def files(self, weights: Sequence[Weights]) -> dict[str, Path]:
         """The files of the package by their name in it; what only weights need that were left out stays out."""

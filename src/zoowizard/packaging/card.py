@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoowizard.drafts.fields import Field
 from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
 from zoowizard.packaging.report import (
+    NOT_TRIED,
     FormatReport,
     difference_cells,
     not_measured_sentence,
@@ -20,6 +21,7 @@ from zoowizard.packaging.report import (
     ratio,
     ratio_or_none,
 )
+from zoowizard.packaging.tools import ToolReport
 
 if TYPE_CHECKING:
     from zoowizard.conversion.converted import Difference
@@ -42,7 +44,7 @@ class Validation:
 
     `framework` is the native framework with its version; `curves` is the file name, beside the card, of the picture
     of the training curves; `notes` are sentences about what the measurements do not show. `not_measured` says why there
-    is no `parity` where the framework could not be asked.
+    is no `parity` where the framework could not be asked. `tools` say where the package will run.
     """
 
     framework: str = "the native framework"
@@ -52,6 +54,7 @@ class Validation:
     notes: Sequence[str] = ()
     differences: "Sequence[Difference]" = ()
     not_measured: str = ""
+    tools: Sequence[ToolReport] = ()
 
 
 Values = Mapping[str, Any]
@@ -81,7 +84,8 @@ def model_card(
         ("## Direct Use", [paragraphs(values.get("intended_use"))]),
         ("## Images that it expects", [bullets(_expected_images(values, settings))]),
         ("# Bias, Risks, and Limitations", [paragraphs(values.get("limitations")), RECOMMENDATION]),
-        ("# How to Get Started with the Model", [_snippet(inputs, outputs), OTHER_SOFTWARE]),
+        ("# How to Get Started with the Model", [_snippet(inputs, outputs)]),
+        ("## Where it will run", _where_it_runs(validation.tools)),
         ("# Training Details", []),
         ("## Training Data", [bullets(_training_data(values))]),
         ("## Training Procedure", [table(("Setting", "Value"), _training_procedure(values))]),
@@ -107,9 +111,6 @@ RECOMMENDATION: Final = (
 HOW_TO_VALIDATE: Final = (
     "Annotate a few images that the training has not seen, run the package on them, and compare its instances with "
     "the annotation: precision, recall and F1 at an IoU of 0.5, average precision over 0.5 to 0.95."
-)
-OTHER_SOFTWARE: Final = (
-    "deepImageJ in Fiji and ilastik open packages of the zoo, too, as far as they know the package's weight formats."
 )
 
 
@@ -305,6 +306,18 @@ def _snippet(inputs: Sequence[TensorNote], outputs: Sequence[TensorNote]) -> str
     ]
     return "\n".join(
         ["With [bioimageio.core](https://pypi.org/project/bioimageio.core/):", "", "```python", *lines, "```"]
+    )
+
+
+def _where_it_runs(tools: Sequence[ToolReport]) -> list[str]:
+    """A row a tool, and below where its rules were read."""
+    rows = [
+        (text(one.tool), one.runs, text(one.weights) or "none", text(one.why) or "", text(one.remedy) or "")
+        for one in tools
+    ]
+    sources = "\n".join(f"- {text(one.tool)}: {text(one.read)}, {link(one.source)}" for one in tools)
+    return (
+        [NOT_TRIED, table(("Tool", "Runs there", "With", "Why not", "What would help"), rows), sources] if rows else []
     )
 
 

@@ -14,6 +14,7 @@ from zoowizard.errors import ZoowizardError
 if TYPE_CHECKING:
     from zoowizard.conversion.converted import Difference
     from zoowizard.packaging.matching import Parity
+    from zoowizard.packaging.tools import ToolReport
 
 Status = Literal["passed", "failed"]
 WIDTH: Final = 100
@@ -57,10 +58,30 @@ class Tolerances:
 
 
 @dataclass(frozen=True)
+class ZooRun:
+    """The tests with the versions of the zoo's runner. `not_tested` says why there are none, without a full stop."""
+
+    formats: tuple[FormatReport, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    not_tested: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was tested there, and nothing failed."""
+        return any(one.status == "passed" for one in self.formats) and not self.failed
+
+    @property
+    def failed(self) -> str:
+        """Why it did not pass there; empty where it did, or where nothing was tested."""
+        return "; ".join(error for one in self.formats if one.status == "failed" for error in one.errors)
+
+
+@dataclass(frozen=True)
 class Report:
     """All that the tests said of one package. `created` is a UTC time as ISO 8601; `steps` are (name, seconds).
 
-    `not_measured` says why there is no `parity` where the native framework could not be asked.
+    `not_measured` says why there is no `parity` where the native framework could not be asked. `zoo` is None where the
+    versions of the zoo's runner were not asked for; `tools` says where the package will run.
     """
 
     package: str
@@ -73,11 +94,15 @@ class Report:
     environment: Mapping[str, str] = field(default_factory=dict)
     differences: "tuple[Difference, ...]" = ()
     not_measured: str = ""
+    zoo: ZooRun | None = None
+    tools: "tuple[ToolReport, ...]" = ()
 
     @property
     def status(self) -> Status:
-        """`passed` only where there is a weight format and every one of them passed."""
-        return "passed" if self.formats and all(one.status == "passed" for one in self.formats) else "failed"
+        """`passed` only where a weight format was tested and every one passed, here and in the zoo's versions."""
+        there = () if self.zoo is None else tuple(one for one in self.zoo.formats if one.status is not None)
+        tested = (*self.formats, *there)
+        return "passed" if tested and all(one.status == "passed" for one in tested) else "failed"
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -85,6 +110,8 @@ def to_json(report: Report) -> dict[str, Any]:
     plain = asdict(report)
     head = {"package": plain.pop("package"), "status": report.status}
     plain["steps"] = [{"name": name, "seconds": seconds} for name, seconds in report.steps]
+    if report.zoo is not None:
+        plain["zoo"]["passed"] = None if report.zoo.not_tested else report.zoo.passed
     answer: dict[str, Any] = _json({**head, **plain})
     return answer
 
@@ -99,6 +126,8 @@ def to_markdown(report: Report) -> str:
         _formats_table(report.formats) if report.formats else "No weight format was tested.",
         *(_details(one) for one in report.formats),
     ]
+    if report.zoo is not None:
+        parts = [*(parts if report.formats else parts[:3]), *_zoo_parts(report.zoo)]
     if report.tolerances is not None:
         allowed = report.tolerances
         parts.append(
@@ -114,6 +143,8 @@ def to_markdown(report: Report) -> str:
     if report.differences:
         lines = [f"- {what}: {found}" for what, found in map(difference_cells, report.differences)]
         parts += ["## Differences from the native framework", "\n".join(lines)]
+    if report.tools:
+        parts += ["## Where it will run", NOT_TRIED, *_tools_parts(report.tools)]
     if report.steps:
         parts += ["## Steps", _table(("step", "seconds"), [(name, f"{seconds:.1f}") for name, seconds in report.steps])]
     if report.environment:
@@ -214,6 +245,33 @@ def _details(one: FormatReport) -> str:
     lines += [f"- error: {one_line(error)}" for error in one.errors]
     lines += [f"- warning: {one_line(warning)}" for warning in one.warnings]
     return "\n".join([f"### {one_line(one.weight_format)}", *lines]) if lines else ""
+
+
+def _zoo_parts(zoo: ZooRun) -> list[str]:
+    heading = "## In the versions of the zoo's runner"
+    if zoo.not_tested:
+        return [heading, f"Not tested in the zoo's versions: {zoo.not_tested.rstrip('.')}."]
+    return [
+        heading,
+        _formats_table(zoo.formats),
+        *(_details(one) for one in zoo.formats),
+        ", ".join(f"{name} {version}" for name, version in zoo.environment.items()) + ".",
+    ]
+
+
+NOT_TRIED: Final = (
+    "As the tools document it, in the versions named, and not tried but where that is said. "
+    "Unknown means that it may run, with what is said to be looked at."
+)
+
+
+def _tools_parts(tools: "Sequence[ToolReport]") -> list[str]:
+    lines = []
+    for one in tools:
+        help_ = f" What would help: {one.remedy}." if one.remedy else ""
+        lines.append(f"- {one.tool}: {one.why or 'nothing speaks against it'}.{help_} Read of {one.read}: {one.source}")
+    rows = [(one.tool, one.runs, one.weights or "none") for one in tools]
+    return [_table(("tool", "runs there", "weights"), rows), "\n".join(lines)]
 
 
 def _parity_table(parity: "Parity") -> str:

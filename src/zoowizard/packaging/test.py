@@ -1,94 +1,105 @@
-"""A job of the kind `test`: the zoo's own tests of any package, each weight format in a clean process of its own."""
+"""A job of the kind `test`: the zoo's own tests of any package, each weight format in a clean process of its own.
+
+They run in the versions that are installed here, in those of the zoo's own runner, or in both.
+"""
 
 import functools
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.processes import DEVICE
 from zoowizard.jobs.steps import Steps
 from zoowizard.packaging import clean
-from zoowizard.packaging.archive import DESCRIPTIONS, unpack, why_not_plain
-from zoowizard.packaging.report import FormatReport, Report, write
+from zoowizard.packaging.archive import why_not_plain
+from zoowizard.packaging.foreign import opened
+from zoowizard.packaging.operators import libraries_of
+from zoowizard.packaging.report import FormatReport, Report, ZooRun, write
+from zoowizard.packaging.tool_rules import Package
+from zoowizard.packaging.tools import ToolReport, where_it_runs, with_measured
+from zoowizard.packaging.zoo_runner import run_there
 
-LARGEST_DESCRIPTION: Final = 4_000_000
-"""Bytes."""
 MOST_POINTS: Final = 5
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     """Test one package. `work`: package (zip or description file), output (a folder for the report, or None), umask.
 
-    Gives the path of the report and the status. Raises ZoowizardError where the package cannot be read.
+    `where` is here (also where it is not given), zoo or both. Gives the path of the report and the status. Raises
+    ZoowizardError where the package cannot be read, or was to be tested in the zoo's versions alone and cannot be.
     """
     package, output = Path(work["package"]), Path(work["output"] or folder)
+    where = work.get("where", "here")
     clean.warm_up(folder / "bioimageio-cache")
     with steps.step("read"):
-        described = _unpacked(package, folder / "contents") if zipfile.is_zipfile(package) else package
-        _require_description(described, package.name)
+        described, told = opened(package, folder / "contents")
         try:
             formats = clean.in_clean_process(clean.weight_formats, described).result()
+            in_05 = clean.in_clean_process(clean.in_format_05, described).result()
         except clean.ProcessDied as problem:
             raise ZoowizardError(f"{package.name}: reading it ended the process; is it damaged?") from problem
         except Exception as problem:
             raise ZoowizardError(f"{package.name} is no bioimage.io model package: {_in_short(problem)}") from problem
-    reports, environment = run_tests(described, formats, steps, clean.fit_beside(_weights_bytes(described)))
+    reports: list[FormatReport] = []
+    environment: dict[str, str] = {}
+    if where != "zoo":
+        beside = clean.fit_beside(_weights_bytes(described.parent, told))
+        reports, environment = run_tests(described, formats, steps, beside)
+    zoo = None if where == "here" else run_there(described, formats, folder, steps, alone=where == "zoo")
     report = Report(
         package=package.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         formats=tuple(reports),
         steps=tuple(steps.finished),
         environment={**environment, **used_device()},
+        zoo=zoo,
+        tools=_tools(in_05, described.parent, zoo),
     )
     as_json, _ = write(report, output, 0o666 & ~int(work["umask"]))
     if report.status != "passed":
-        failed = "; ".join(error for one in reports for error in one.errors)
+        if where == "zoo" and zoo is not None:
+            raise ZoowizardError(f"with the zoo's versions {zoo.failed}; {as_json.with_suffix('.md')} has the details")
+        failed = "; ".join([*(error for one in reports for error in one.errors), *_there(zoo)])
         raise ZoowizardError(
             f"{package.name}: its tests failed ({as_json.with_suffix('.md')} has the details): {failed}"
         )
-    return {"report": str(as_json), "status": report.status, "package": str(package)}
+    return {
+        "report": str(as_json),
+        "status": report.status,
+        "package": str(package),
+        "zoo": None if zoo is None else _zoo_outcome(zoo),
+    }
 
 
-def _unpacked(package: Path, folder: Path) -> Path:
-    """The description of a stranger's package, unpacked here: the library would follow what `unpack` refuses."""
-    names = {path.name: path for path in unpack(package, folder) if path.parent == folder}
-    for name in DESCRIPTIONS:
-        if name in names:
-            return names[name]
-    raise ZoowizardError(f"{package.name} is no bioimage.io package: it has no {DESCRIPTIONS[-1]} at its top")
+def _there(zoo: ZooRun | None) -> list[str]:
+    return [f"in the zoo's versions: {zoo.failed}"] if zoo is not None and zoo.failed else []
 
 
-def _require_description(described: Path, name: str) -> None:
-    """Refuse what cannot be a description, before the library wonders about it. Raises ZoowizardError."""
-    with described.open("rb") as file:
-        content = file.read(LARGEST_DESCRIPTION + 1)
-    if content.startswith(b"PK"):
-        raise ZoowizardError(f"{name} is a damaged or shortened zip; download or copy it again")
-    try:
-        fields = yaml.safe_load(content.decode("utf-8")) if len(content) <= LARGEST_DESCRIPTION else None
-    except yaml.MarkedYAMLError as problem:
-        line = f" in line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
-        raise ZoowizardError(f"{name}: {described.name} is no YAML: {problem.problem}{line}") from problem
-    except (yaml.YAMLError, ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        raise ZoowizardError(f"{name} is no bioimage.io package; give the zip of a package, or its rdf.yaml")
+def _zoo_outcome(zoo: ZooRun) -> dict[str, Any]:
+    return {
+        "passed": None if zoo.not_tested else zoo.passed,
+        "not_tested": zoo.not_tested or None,
+        "formats": [one.weight_format for one in zoo.formats if one.status == "passed"],
+        "versions": dict(zoo.environment),
+    }
 
 
-def _weights_bytes(description: Path) -> int:
-    """The size of the weights files beside a description, of all formats together; 0 for what is not there."""
-    described = yaml.safe_load(description.read_text(encoding="utf-8"))
+def _tools(described: Mapping[str, Any], folder: Path, zoo: ZooRun | None) -> tuple[ToolReport, ...]:
+    """Where it will run; what was tried of the zoo's runner stands before its rules."""
+    tools = where_it_runs(Package(described, libraries_of(described, folder)))
+    return tools if zoo is None or zoo.not_tested else with_measured(tools, zoo.passed, zoo.failed)
+
+
+def _weights_bytes(folder: Path, described: Mapping[str, Any]) -> int:
+    """The size of the weights files in the package's folder, of all formats together; 0 for what is not there."""
     weights = described.get("weights")
     entries = weights.values() if isinstance(weights, dict) else ()
     names = [one["source"] for one in entries if isinstance(one, dict) and isinstance(one.get("source"), str)]
-    files = [description.parent / name for name in names if why_not_plain(name) is None]
+    files = [folder / name for name in names if why_not_plain(name) is None]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

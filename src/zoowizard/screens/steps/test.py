@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -16,9 +17,9 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import KEPT
 from zoowizard.jobs.reader import JobReader
 from zoowizard.jobs.state import Job
-from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked
+from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked, ZooTestAsked
 from zoowizard.screens.steps.step import Step
-from zoowizard.screens.steps.test_words import ASK_AGAIN, State, headline, lacking, said, state_of
+from zoowizard.screens.steps.test_words import ASK_AGAIN, ASK_AGAIN_ZOO, State, headline, lacking, said, state_of
 from zoowizard.screens.widgets.checklist import JobChecklist, all_steps
 from zoowizard.screens.widgets.log_view import LogView
 
@@ -44,6 +45,7 @@ class TestStep(Step):
         Binding("enter,r", "retry", "Retry", key_display="enter", id="test.retry"),
         Binding("R", "restart", "Start over", id="test.restart"),
         Binding("enter,u", "upload", "To Upload", key_display="enter", id="test.upload"),
+        Binding("z", "zoo", "Zoo's versions", id="test.zoo"),
         Binding("c", "cancel", "Cancel", id="test.cancel"),
         Binding("l", "log", "Log", id="test.log"),
         Binding("escape", "fold", "Fold the log away", id="test.fold", show=False),
@@ -54,7 +56,9 @@ class TestStep(Step):
         self._situation: Situation | None = None
         self._job: Job | None = None
         self._reader: JobReader | None = None
-        self._drawn: tuple[State, bool] | None = None
+        self._zoo: Job | None = None
+        self._zoo_reader: JobReader | None = None
+        self._drawn: tuple[State, bool, bool] | None = None
         self._asked_to_cancel = False
 
     def compose(self) -> ComposeResult:
@@ -78,9 +82,14 @@ class TestStep(Step):
             self._job, self._asked_to_cancel = job, False
         elif job.over or self._job is None:
             self._job = job
+        if situation.zoo is None or self._zoo_reader is None or self._zoo_reader.folder != situation.zoo.folder:
+            self._zoo_reader = None if situation.zoo is None else JobReader(situation.zoo.folder)
+        self._zoo = situation.zoo
         if self.can_draw:
             if job is not None and not job.over:
                 self.run_worker(self._follow(self._reader), exclusive=True, group="job")
+            if situation.zoo is not None and not situation.zoo.over:
+                self._follow_zoo()
             if self.query_one(LogView).display:
                 self._follow_log()
             self._draw()
@@ -110,6 +119,24 @@ class TestStep(Step):
                 return
             await asyncio.sleep(LOOK_EVERY_S)
 
+    @work(exclusive=True, group="zoo")
+    async def _follow_zoo(self) -> None:
+        """Look at the test with the zoo's versions until it has ended."""
+        reader = self._zoo_reader
+        while reader is not None and reader is self._zoo_reader:
+            try:
+                zoo = await asyncio.to_thread(reader.read)
+            except ZoowizardError:
+                return  # its folder was removed: the wizard looks again
+            if reader is not self._zoo_reader:
+                return
+            self._zoo = zoo
+            self._draw()
+            if zoo.over:
+                self.post_message(JobEnded(zoo))
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+
     @property
     def state(self) -> State:
         """What the step shows, which decides what the keys do."""
@@ -123,12 +150,13 @@ class TestStep(Step):
         over = shown is not None and shown.over
         self.query_one(JobChecklist).show(all_steps(shown), _expected(self._situation.built), width, over)
         head = headline(self.state, self._situation, self._job, width)
-        if self._asked_to_cancel and self.state is State.RUNNING:
-            head = Content.styled(ASK_AGAIN, "bold $text-warning")
+        if self._asked_to_cancel and (self.state is State.RUNNING or self._zoo_runs):
+            head = Content.styled(ASK_AGAIN if self.state is State.RUNNING else ASK_AGAIN_ZOO, "bold $text-warning")
         if (line := self.query_one(".test-head", Static)).content != head:
             line.update(head, layout=False)
-        _update(self.query_one(".test-said", Static), said(self.state, self._situation, self._job, width))
-        if (drawn := (self.state, self._job is None)) != self._drawn:
+        words = said(self.state, self._situation, self._job, self._zoo, width)
+        _update(self.query_one(".test-said", Static), words)
+        if (drawn := (self.state, self._job is None, self._zoo_runs)) != self._drawn:
             self._drawn = drawn
             self.refresh_bindings()
 
@@ -145,12 +173,18 @@ class TestStep(Step):
             case "upload":
                 return state is State.PASSED
             case "cancel":
-                return state is State.RUNNING and not self._read_only
+                return (state is State.RUNNING or self._zoo_runs) and not self._read_only
+            case "zoo":
+                return state is State.PASSED and not self._zoo_runs and not self._read_only
             case "log":
                 return self._job is not None
             case "fold":
                 return self.can_draw and self.query_one(LogView).display
         return True
+
+    @property
+    def _zoo_runs(self) -> bool:
+        return self._zoo is not None and not self._zoo.over
 
     @property
     def _read_only(self) -> bool:
@@ -178,11 +212,16 @@ class TestStep(Step):
         """Go on."""
         self.post_message(StepAsked("upload"))
 
+    def action_zoo(self) -> None:
+        """Test what was built with the versions of the zoo's runner."""
+        self.post_message(ZooTestAsked())
+
     def action_cancel(self) -> None:
-        """End the build, when asked twice."""
+        """End the build, or the test with the zoo's versions, when asked twice."""
         if self._asked_to_cancel:
             self._asked_to_cancel = False
-            self.post_message(CancelAsked())
+            of_zoo = self.state is not State.RUNNING and self._zoo is not None
+            self.post_message(CancelAsked(self._zoo.folder) if of_zoo and self._zoo else CancelAsked())
         else:
             self._asked_to_cancel = True
             self.set_timer(ASKS_AGAIN_FOR_S, self._never_mind)

@@ -21,8 +21,10 @@ from zoowizard.screens.widgets.path_input import from_home
 from zoowizard.terminal import printable
 
 ASK_AGAIN: Final = "Press c again to end the build. What is done already is kept for a retry."
+ASK_AGAIN_ZOO: Final = "Press c again to end the test with the zoo's versions."
 MOST_LACKING: Final = 4
 LONGEST_REASON: Final = 600
+ZOO_SOFTWARE: Final = ("bioimageio.core", "torch", "onnxruntime")
 
 
 class State(Enum):
@@ -100,8 +102,8 @@ def headline(state: State, situation: Situation, job: Job | None, width: int) ->
     return Content.assemble((f"{GLYPHS.open} Ready to be built and tested", "bold"), (took and f"   {took}", "dim"))
 
 
-def said(state: State, situation: Situation, job: Job | None, width: int) -> Content:
-    """What there is to say below the steps."""
+def said(state: State, situation: Situation, job: Job | None, zoo: Job | None, width: int) -> Content:
+    """What there is to say below the steps; `zoo` is the test of what was built with the zoo's versions."""
     lines: list[Content] = []
     match state:
         case State.LACKING:
@@ -109,7 +111,7 @@ def said(state: State, situation: Situation, job: Job | None, width: int) -> Con
         case State.READY:
             lines += _hanging("", "Press Enter to start. It goes on if you leave, or lose the connection.", width)
         case State.PASSED | State.OUTDATED if job is not None:
-            lines += _passed_lines(job, width)
+            lines += _passed_lines(job, zoo, width)
         case State.FAILED if job is not None:
             lines += _failed_lines(job, width)
     if situation.read_only:
@@ -131,11 +133,13 @@ def _lacking_lines(situation: Situation, width: int) -> Iterator[Content]:
     yield _plain(f"Press Enter to answer in the step {where}.")
 
 
-def _passed_lines(job: Job, width: int) -> Iterator[Content]:
+def _passed_lines(job: Job, zoo: Job | None, width: int) -> Iterator[Content]:
     outcome = job.outcome or {}
     yield from _hanging(
         GLYPHS.done, parity_in_words(outcome.get("parity"), outcome.get("not_measured")), width, "$text-success", ""
     )
+    if zoo is not None:
+        yield from _zoo_lines(zoo, width)
     if formats := outcome.get("formats"):
         yield _entry("Weights", ", ".join(map(str, formats)), width)
     for label, name in (("Package", "package"), ("Report", "report")):
@@ -170,6 +174,26 @@ def _after_words(state: State, situation: Situation, job: Job | None, width: int
             yield from _hanging(GLYPHS.none, note.text, width, "dim")
     if state is State.PASSED:
         yield _plain("Press Enter to go on to Upload.")
+
+
+def _zoo_lines(zoo: Job, width: int) -> Iterator[Content]:
+    """How the test with the versions of the zoo's runner goes, or what came of it."""
+    where = "In the versions of the zoo's runner"
+    if not zoo.over:
+        step = next((one for one in reversed(zoo.steps) if one.state == "running"), None)
+        done = f" {step.fraction:.0%}" if step is not None and step.fraction else ""
+        words = f"{step.name}{done}  {step.note}" if step is not None else zoo.reason or zoo.state
+        yield _plain(cut(f"{GLYPHS.current} {where}: {_one_line(words)}", width))
+    elif zoo.state == "passed":
+        found = (zoo.outcome or {}).get("zoo") or {}
+        versions = found.get("versions") or {}
+        with_ = ", ".join(f"{name} {versions[name]}" for name in ZOO_SOFTWARE if name in versions)
+        words = f"{where}, too: {', '.join(map(str, found.get('formats') or ()))} passed ({with_})."
+        yield from _hanging(GLYPHS.done, words, width, "$text-success", "")
+    else:
+        reason = _one_line(zoo.reason) or f"it ended as {zoo.state}"
+        words = f"{reason[:1].upper()}{reason[1:]}" if "zoo's versions" in reason else f"{where}: {reason}"
+        yield from _hanging(GLYPHS.failed, cut(words, LONGEST_REASON), width, "$text-error")
 
 
 def parity_in_words(parity: Any, not_measured: Any = None) -> str:
