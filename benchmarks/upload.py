@@ -2,8 +2,8 @@
 
 `python benchmarks/upload.py [--megabytes N] [--rounds N]`: starts a real server with storage on the disk (as the tests
 do), uploads a package of N megabytes, and sends the same parts to the same storage with curl, as many at once. Gives
-the throughput of both, the most memory that an upload took, and beyond one without weights, and how long it takes to
-find that all of an upload is there already.
+the throughput of both, the most memory that an upload took, and beyond one without weights, how long one that was
+killed half-way takes until it sends again, and how long it takes to find that all of an upload is there already.
 """
 
 import argparse
@@ -33,8 +33,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from uploads import Told
 from zoowizard.upload import transfer, zoo
-told = {"parts": 0.0}
-send_all = transfer.Sender._send_all
+told = {"parts": 0.0, "first": 0.0, "sent": 0}
+send_all, send_one = transfer.Sender._send_all, transfer.Sender._send_one
+def seen(self, file, number, client):
+    told["first"] = told["first"] or time.monotonic() - started
+    told["sent"] += file.parts[number - 1].size
+    return send_one(self, file, number, client)
+transfer.Sender._send_one = seen
 def timed(self, wanted, client, pool, last):
     began = time.monotonic()
     try:
@@ -75,6 +80,8 @@ def main() -> int:
         print(f"zoowizard {speed:6.0f} MB/s   curl {curls:6.0f} MB/s   ratio {speed / curls:.2f}")
         base = min(one["peak"] for one in nothing)
         print(f"memory: {max(peaks) / MB:.0f} MB in all, {(max(peaks) - base) / MB:.0f} MB more than for no weights")
+        first, sent = _killed_and_resumed(server, folder, given.megabytes)
+        print(f"killed half-way, it sends again after {first:.1f} s, and sends {sent / MB:.0f} of {given.megabytes} MB")
         print(f"an upload that is whole is looked at again in {_again(server, folder):.1f} s")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,6 +115,15 @@ def _package(folder: Path, megabytes: int, number: int) -> Path:
 
 def _upload(server: Any, archive: Path, where: Path) -> dict[str, float]:
     """Seconds of all, seconds in which parts were sent, most memory in bytes: of an upload in a process of its own."""
+    with _child(server, _queued(server, archive, where)) as child:
+        out, _ = child.communicate()
+    if child.returncode:
+        raise SystemExit("the upload failed")
+    told: dict[str, float] = json.loads(out)
+    return told
+
+
+def _queued(server: Any, archive: Path, where: Path) -> Path:
     from zoowizard.upload import zoo
     from zoowizard.upload.package import Package
     from zoowizard.upload.servers import Server
@@ -115,10 +131,28 @@ def _upload(server: Any, archive: Path, where: Path) -> dict[str, float]:
     digest = hashlib.file_digest(archive.open("rb"), "sha256").hexdigest()
     record = where / "uploads" / "x"
     zoo.queue(record, Server(server.base), Package(archive, "benchmark", digest))
+    return record
+
+
+def _child(server: Any, record: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", CHILD, str(record), str(HERE.parent / "tests")]
-    ran = subprocess.run(command, env={**os.environ, "TOKEN_OF_TEST": server.token()}, capture_output=True, check=True)
-    told: dict[str, float] = json.loads(ran.stdout)
-    return told
+    return subprocess.Popen(command, env={**os.environ, "TOKEN_OF_TEST": server.token()}, stdout=subprocess.PIPE)
+
+
+def _killed_and_resumed(server: Any, folder: Path, megabytes: int) -> tuple[float, float]:
+    """Seconds until an upload that was killed when half of it had arrived sends again, and the bytes that it sends."""
+    from zoowizard.upload import state
+
+    where, archive = folder / "killed", _package(folder, megabytes, 98)
+    record = _queued(server, archive, where)
+    with _child(server, record) as child:
+        while child.poll() is None:
+            upload = state.read(record)
+            if upload is not None and upload.files and upload.sent > upload.total / 2:
+                child.kill()
+            time.sleep(0.02)
+    told = _upload(server, archive, where)
+    return told["first"], told["sent"]
 
 
 def _curl(server: Any, archive: Path, folder: Path, number: int) -> float:

@@ -66,10 +66,18 @@ class Zoo:
         return f"http://127.0.0.1:{self.door.port}"
 
     def token(
-        self, account: str = "github|1001", email: str = "ada@example.org", days: float = 1.0, parent: str = ""
+        self,
+        account: str = "github|1001",
+        email: str = "ada@example.org",
+        days: float = 1.0,
+        parent: str = "",
+        workspace: str = "",
     ) -> str:
-        """A token as the server's own login makes it; with fewer than 0 days one that is expired."""
-        now, home = int(time.time()), f"ws-user-{parent or account}"
+        """A token as the server's own login makes it; with fewer than 0 days one that is expired.
+
+        `workspace`: for that one instead of the account's own.
+        """
+        now, home = int(time.time()), workspace or f"ws-user-{parent or account}"
         claims = {
             "iss": NAMES,
             "aud": "https://amun-ai.eu.auth0.com/api/v2/",
@@ -109,20 +117,22 @@ class Zoo:
         found: list[dict[str, Any]] = self.asks("list", parent_id=COLLECTION, stage=False, limit=1000, silent=True)
         return found
 
-    def files(self, artifact_id: str) -> dict[str, bytes]:
-        """What is stored of a draft: path → content."""
-        paths = self.paths(artifact_id)
+    def files(self, artifact_id: str, version: str = "") -> dict[str, bytes]:
+        """What is stored of a draft, or of a published version: path → content."""
+        paths = self.paths(artifact_id, version=version)
         if not paths:
             return {}
-        where = self.asks("get_file", artifact_id=artifact_id, file_path=paths, stage=True, silent=True)
+        which = {"version": version or "stage"}
+        where = self.asks("get_file", artifact_id=artifact_id, file_path=paths, silent=True, **which)
         return {path: httpx.get(where[path], timeout=60).content for path in paths}
 
-    def paths(self, artifact_id: str, folder: str = "") -> list[str]:
-        """The files of a draft."""
+    def paths(self, artifact_id: str, folder: str = "", version: str = "") -> list[str]:
+        """The files of a draft, or of a published version."""
         paths: list[str] = []
-        for entry in self.asks("list_files", artifact_id=artifact_id, stage=True, dir_path=folder or None):
+        which = {"version": version or "stage"}
+        for entry in self.asks("list_files", artifact_id=artifact_id, dir_path=folder or None, **which):
             path = f"{folder}/{entry['name']}" if folder else entry["name"]
-            paths += self.paths(artifact_id, path) if entry["type"] == "directory" else [path]
+            paths += self.paths(artifact_id, path, version) if entry["type"] == "directory" else [path]
         return paths
 
     def start(self) -> None:
@@ -166,6 +176,40 @@ class Zoo:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+    @contextlib.contextmanager
+    def runner(self) -> Iterator[None]:
+        """With a service that tests models, as the zoo has one; see `hypha/runner.py`."""
+        command = [str(python_environment() / "bin" / "python"), str(HERE / "runner.py")]
+        told = [f"http://127.0.0.1:{self.port}", self.token("runner", "", workspace="bioimage-io")]
+        with (self.folder / "runner.log").open("ab") as log:
+            child = subprocess.Popen([*command, *told], stdout=subprocess.PIPE, stderr=log)
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n", (self.folder / "runner.log").read_text()[-3000:]
+            yield
+        finally:
+            child.kill()
+            child.communicate()
+
+    def publish(self, artifact_id: str) -> str:
+        """What a reviewer does on the zoo's website to accept a model; gives the name of the new version."""
+        accepted = self.asks("commit", artifact_id=artifact_id, comment="accepted")
+        manifest = {**accepted["manifest"], "status": "published"}
+        self.asks("edit", artifact_id=artifact_id, manifest=manifest)
+        return str(accepted["versions"][-1]["version"])
+
+    def says(self, artifact_id: str, *comments: dict[str, Any], status: str = "") -> None:
+        """What a reviewer does there to say something of a model, and to give it another status."""
+        self.puts(artifact_id, "comments.json", json.dumps({"comments": comments, "lastUpdated": ""}).encode())
+        if status:
+            manifest = self.asks("read", artifact_id=artifact_id, stage=True, silent=True)["manifest"]
+            self.asks("edit", artifact_id=artifact_id, manifest={**manifest, "status": status}, stage=True)
+
+    def puts(self, artifact_id: str, path: str, content: bytes, token: str | None = None) -> None:
+        """Put a file into what is staged."""
+        where = self.asks("put_file", token, artifact_id=artifact_id, file_path=path)
+        httpx.put(where, content=content, headers={"Content-Type": ""}, timeout=60).raise_for_status()
 
     def make_collection(self) -> None:
         """What the live collection is like: `@` must hold "draft", or nobody can contribute."""

@@ -25,6 +25,8 @@ from zoowizard.drafts.draft import Draft, with_given
 from zoowizard.drafts.store import Workspace, open_workspace, save
 from zoowizard.jobs.events import Event, Note, Progress, StepDone, StepFailed, StepStarted, to_line
 from zoowizard.upload.receipts import Receipt, keep
+from zoowizard.upload.servers import server_of
+from zoowizard.upload.state import Phase, Said, Upload, folder_of
 from zoowizard.workflow import choose_one, draft_in_memory, fields_of
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -120,10 +122,15 @@ def job(
     reason: str = "",
     begun: float = NOON.timestamp(),
     outcome: Mapping[str, Any] | None = None,
+    number: int = 0,
+    uploads_from: Path | None = None,
 ) -> Path:
-    """The folder of a build of the draft; without a `status` one that is at work as long as its lock is held."""
+    """The folder of a build of the draft; without a `status` one that is at work as long as its lock is held.
+
+    One of a higher `number` is newer. `uploads_from` is the folder of an upload, at which it works instead.
+    """
     stamp = datetime.fromtimestamp(NOON.timestamp(), UTC)
-    name = f"{stamp:%Y%m%d-%H%M%S}-abcd"
+    name = f"{stamp:%Y%m%d-%H%M%S}-abc{'defgh'[number]}"
     folder = workspace.jobs(draft.id) / name
     folder.mkdir(parents=True, mode=0o700)
     work = {
@@ -132,7 +139,9 @@ def job(
         "values": {name: known.value for name, known in draft.values.items()},
         "output": str(workspace.packages(draft.id)),
     }
-    spec = {"version": 1, "id": name, "kind": "build", "model": draft.id, "created": NOON.isoformat(), "work": work}
+    kind = "build" if uploads_from is None else "upload"
+    work = work if uploads_from is None else {"folder": str(uploads_from)}
+    spec = {"version": 1, "id": name, "kind": kind, "model": draft.id, "created": NOON.isoformat(), "work": work}
     write_json(folder / "job.json", {**spec, "time_limit_s": 3600.0})
     seconds, lines = 0.0, []
     for event in events:
@@ -176,6 +185,48 @@ def passed(workspace: Workspace, draft: Draft) -> Path:
     folder = job(workspace, draft, PASSED, "passed", outcome=outcome)
     (folder / "contents").mkdir()
     np.save(folder / "contents" / "test_labels.npy", drawn_labels())
+    return folder
+
+
+SENDING: tuple[Event, ...] = (
+    StepStarted("check"),
+    StepDone("check", 0.6, "as ada@example.org"),
+    StepStarted("draft"),
+    StepDone("draft", 0.5, "bioimage-io/merry-panda"),
+    StepStarted("send"),
+    Progress("send", 0.42, "1.2 MB of 2.9 MB, 410.0 kB/s, 4 s left"),
+)
+SAID = Said(
+    by="Rita Reviewer", at=NOON, text="Please name the microscope, and what the scale of the training images was."
+)
+
+
+def uploaded(workspace: Workspace, draft: Draft, phase: Phase, status: str = "", *said: Said) -> Path:
+    """The record of an upload of the build that passed, to the server that `ZOOWIZARD_SERVER` names."""
+    package, server = workspace.packages(draft.id) / f"{draft.id}.zip", server_of()
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    upload = Upload(
+        key="0" * 32,
+        base=server.base,
+        title=str(draft.get("name")),
+        package=str(package),
+        sha256=digest,
+        size=package.stat().st_size,
+        phase=phase,
+        alias="merry-panda",
+        artifact_id="bioimage-io/merry-panda",
+        status=status,
+        said=list(said),
+        seen=NOON if status else None,
+        at=NOON,
+    )
+    folder = folder_of(workspace, server, draft.id, digest)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "upload.json").write_text(upload.model_dump_json())
+    where = f"{server.base}/bioimage-io/artifacts/merry-panda?stage=true"
+    receipt = Receipt(kind="zoo", where=where, sha256=digest, size=1, state="begun", at=NOON)
+    whole = phase in ("verified", "submitted")
+    keep(workspace, draft.id, receipt.model_copy(update={"state": "done", "confirmed": True}) if whole else receipt)
     return folder
 
 

@@ -118,7 +118,30 @@ async def build_passed(person: Person) -> None:
 
 async def upload(person: Person) -> None:
     await opened(person)
-    await person.sees("In the package: 10 files")
+    await person.sees("In the package: 10 files", "You are not logged in")
+
+
+async def upload_sending(person: Person) -> None:
+    await opened(person)
+    await person.sees("In the package: 10 files", "42%", "4 s left")
+
+
+async def upload_in_review(person: Person) -> None:
+    await opened(person)
+    await person.sees("In the package: 10 files", "is in review", "Rita Reviewer")
+
+
+async def upload_hub(person: Person) -> None:
+    await upload(person)
+    await person.press("down")
+    await person.at_input()
+    await person.write("ada/nuclei-yolo11n")
+    await person.sees("10 files", "will be sent to huggingface.co")
+
+
+async def upload_folder(person: Person) -> None:
+    await upload(person)
+    await person.press("down", "down")
     await person.at_input()
     await person.press(*["backspace"] * len("models"))
     await person.write("to-share")
@@ -164,6 +187,16 @@ def one(step: str, answered: bool = True, job: str = "") -> Callable[[], None]:
         elif job == "failed":
             reason = recorded.FAILED[-1].reason  # type: ignore[union-attr]
             recorded.job(workspace, draft, recorded.FAILED, "failed", reason)
+        elif job in ("sending", "in-review"):
+            recorded.passed(workspace, draft)
+            if job == "sending":
+                folder = recorded.uploaded(workspace, draft, "sending")
+                lock = recorded.job(workspace, draft, recorded.SENDING, number=1, uploads_from=folder)
+                LOCKS.append(recorded.held(lock))
+            else:
+                folder = recorded.uploaded(workspace, draft, "submitted", "in-review", recorded.SAID)
+                told = {"submitted": True, "confirmed": True}
+                recorded.job(workspace, draft, (), "passed", outcome=told, number=1, uploads_from=folder)
         elif job == "running":
             LOCKS.append(recorded.held(recorded.job(workspace, draft, recorded.RUNNING)))
 
@@ -193,6 +226,10 @@ SCENES: dict[str, tuple[Callable[[], None], Scene]] = {
     "test-log": (one("test", job="failed"), build_log),
     "test-passed": (one("test", job="passed"), build_passed),
     "upload": (one("upload", job="passed"), upload),
+    "upload-sending": (one("upload", job="sending"), upload_sending),
+    "upload-in-review": (one("upload", job="in-review"), upload_in_review),
+    "upload-hub": (one("upload", job="passed"), upload_hub),
+    "upload-folder": (one("upload", job="passed"), upload_folder),
     "log": (one("test", job="failed"), log),
     "keys": (empty, keys),
     "palette": (empty, palette),

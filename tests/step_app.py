@@ -11,10 +11,9 @@ from textual.widgets import Footer, Static
 import zoowizard.screens
 from zoowizard.drafts.store import Workspace, load
 from zoowizard.history import history
-from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked
+from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked, UploadChanged, ZooTestAsked
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
-from zoowizard.screens.steps.upload import PackageSaved
 from zoowizard.workflow import fields_of
 
 STYLES = Path(str(zoowizard.screens.__file__)).parent
@@ -32,6 +31,8 @@ def situation_of(workspace: Workspace, draft_id: str, here: Path, **more: Any) -
         built=known.built,
         built_from=known.built_from,
         receipts=known.receipts,
+        uploads=known.uploads,
+        zoo=known.zoo,
         **more,
     )
 
@@ -64,8 +65,9 @@ class StepApp(App[None]):
 
     @on(BuildAsked)
     @on(CancelAsked)
+    @on(ZooTestAsked)
     @on(StepAsked)
     @on(JobEnded)
-    @on(PackageSaved)
+    @on(UploadChanged)
     def _keep(self, message: Message) -> None:
         self.said.append(message)

@@ -80,10 +80,23 @@ def test_from_login_to_review(server: Zoo, built: Path, demo: Demo, tmp_path: Pa
     submitted = run_zoowizard(["upload", MODEL, "--submit"])
     assert submitted.code == DONE and "the reviewers have been asked" in submitted.err
     assert answer["page"] in submitted.out
+    server.says(answer["id"], {"userName": "Rita", "content": "More\nwords"}, status="in-revision")
     listed = run_zoowizard(["uploads"])
-    assert f"in-review  {answer['id']}" in listed.out
+    assert f"in revision  {answer['id']}\n    {answer['page']}\n" in listed.out
+    assert "    Rita: More\n        words\n" in listed.out and "this server offers none" in listed.out
+    [listed_as_json] = run_zoowizard(["uploads", "--json"]).json()
+    assert listed_as_json["said"] == [{"by": "Rita", "at": None, "text": "More\nwords"}]
+    assert (listed_as_json["status"], listed_as_json["zoo_test"]) == ("in-revision", None)
     assert server.published() == []
     assert run_zoowizard(["upload", "--pending"]).err == "nothing is queued\n"
+
+    unsure = run_zoowizard(["uploads", "--withdraw", MODEL])
+    assert unsure.code == WRONG_USE and "say --yes" in unsure.err
+    back = run_zoowizard(["uploads", "--withdraw", MODEL, "--reason", "a mistake", "--yes", "--json"])
+    assert back.json()["status"] == "deletion-requested" and "only they can" in back.json()["said"]
+    wish = server.asks("read", artifact_id=answer["id"], stage=True)["manifest"]["request_deletion"]
+    assert wish["reason"] == "a mistake"
+    assert f"to be deleted  {answer['id']}" in run_zoowizard(["uploads"]).out
 
     assert "logged out" in run_zoowizard(["logout"]).out
     assert run_zoowizard(["whoami"]).code == FAILED
@@ -144,9 +157,11 @@ def test_an_upload_that_is_cancelled_goes_on_later(
     until(lambda: any(one.function == "weights.onnx" for one in server.storage_door.asked))
     cancelled = run_zoowizard(["jobs", "cancel", job.name])
     assert cancelled.code == DONE and "cancelled" in cancelled.out
-    assert run_zoowizard(["upload", "--pending"]).code == DONE
+    again = run_zoowizard(["jobs", "retry", job.name, "--json"])
+    assert again.code == DONE, again.err
+    assert again.json()["confirmed"] and again.json()["job"] != job.name
     [one] = run_zoowizard(["uploads", "--json"]).json()
-    assert (one["phase"], one["problem"]) == ("verified", None)
+    assert (one["phase"], one["problem"], one["id"]) == ("verified", None, again.json()["id"])
 
 
 def test_what_cannot_be_uploaded(server: Zoo, tmp_path: Path) -> None:
@@ -155,6 +170,9 @@ def test_what_cannot_be_uploaded(server: Zoo, tmp_path: Path) -> None:
         (["upload", "nothing-here"], "is no model"),
         (["upload", "x", "--pending"], "give it alone"),
         (["upload", "--pending", "--submit"], "give it alone"),
+        (["upload", "--pending", "--new-version"], "give it alone"),
+        (["uploads", "--withdraw", "nothing-here"], "no upload is called nothing-here"),
+        (["uploads", "--reason", "x"], "is for --withdraw"),
         (["upload", "--server", "zoo", "x"], "is no address of a server"),
     ):
         ran = run_zoowizard(arguments)

@@ -95,11 +95,16 @@ class Sent:
     @staticmethod
     def maker(server: Zoo, tmp_path: Path) -> "Callable[..., Sent]":
         def make(
-            package: Package, model: str = "nuclei", token: str = "", insist: bool = False, ask: bool = False
+            package: Package,
+            model: str = "nuclei",
+            token: str = "",
+            insist: bool = False,
+            ask: bool = False,
+            new_version: bool = False,
         ) -> "Sent":
             workspace = Workspace(tmp_path / "workspace")
             folder = state.folder_of(workspace, server_of(server.base), model, package.sha256)
-            zoo.queue(folder, server_of(server.base), package, insist, ask)
+            zoo.queue(folder, server_of(server.base), package, insist, ask, new_version)
             return Sent(server, folder, lambda: token or server.token())
 
         return make
@@ -127,12 +132,16 @@ class Sent:
         return [one["id"] for one in marked if one["manifest"]["zoowizard"]["upload"] == self.record.key]
 
     def is_whole(self, package: Package) -> None:
-        """The server has each file of the package, and no other one; the description says the id besides."""
-        stored, wanted = self.server.files(self.record.artifact_id), contents_of(package)
+        """The server has each file of the package, and no other one, in one draft."""
+        self.holds(package)
+        assert self.drafts() == [self.record.artifact_id]
+        assert self.server.published() == []
+
+    def holds(self, package: Package, version: str = "") -> None:
+        """What is staged, or a published version, is the package; the description says the id besides."""
+        stored, wanted = self.server.files(self.record.artifact_id, version), contents_of(package)
         described = yaml.safe_load(stored.pop("bioimageio.yaml"))
         assert described.pop("id") == self.record.alias
         assert described.pop("id_emoji") == self.record.emoji
         assert described == yaml.safe_load(wanted.pop("bioimageio.yaml"))
         assert stored == wanted
-        assert self.drafts() == [self.record.artifact_id]
-        assert self.server.published() == []

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zoowizard.board.uploads import Standing, standings
 from zoowizard.drafts.store import Workspace
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.folder import read_spec
@@ -13,23 +14,32 @@ from zoowizard.upload.receipts import Receipt, receipts
 
 @dataclass(frozen=True)
 class History:
-    """`newest` is the newest build, `built` the newest that passed, `built_from` the bare values that this one had."""
+    """`newest` is the newest build, `built` the newest that passed, `built_from` the bare values that this one had.
+
+    `uploads` say how it stands with what goes, or went, to servers, the newest first. `zoo` is the newest test of what
+    was built with the versions of the zoo's runner.
+    """
 
     newest: Job | None = None
     built: Job | None = None
     built_from: Mapping[str, Any] | None = None
     receipts: tuple[Receipt, ...] = ()
+    uploads: tuple[Standing, ...] = ()
+    zoo: Job | None = None
 
 
 def history(workspace: Workspace, draft_id: str) -> History:
     """Read it. Raises ZoowizardError where the folder of the jobs cannot be read."""
-    builds = [job for job in list_jobs(workspace.jobs(draft_id)) if job.kind not in ("test", "upload")]
+    jobs = list_jobs(workspace.jobs(draft_id))
+    builds = [job for job in jobs if job.kind not in ("test", "upload")]
     built = next((job for job in builds if job.state == "passed"), None)
     return History(
         newest=builds[0] if builds else None,
         built=built,
         built_from=None if built is None else _values(built),
         receipts=tuple(receipts(workspace, draft_id)),
+        uploads=tuple(standings(workspace, draft_id, jobs)),
+        zoo=None if built is None else next((job for job in jobs[: jobs.index(built)] if job.kind == "test"), None),
     )
 
 

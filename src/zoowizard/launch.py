@@ -25,6 +25,8 @@ from zoowizard.upload.state import model_of
 from zoowizard.workflow import unready
 
 TIME_LIMIT_S = 4 * 3600.0
+Where = Literal["here", "zoo", "both"]
+"""In which versions a package is tested: those that are installed here, those of the zoo's runner, or both."""
 DESCRIPTIONS: Final = ("rdf.yaml", "bioimageio.yaml")
 """The names that the description in a package's folder may have."""
 COPIES_IN_WORKSPACE: Final = 3
@@ -110,18 +112,21 @@ def _build(workspace: Workspace, draft: Draft, output: Path | None, resume: Path
     }
 
 
-def retry(workspace: Workspace, job: Job, settings: JobSettings | None = None) -> Path:
+def retry(workspace: Workspace, job: Job, settings: JobSettings | None = None, token: str = "") -> Path:
     """Build a model again after `job` has ended, with the answers as they are now; gives the new job's folder.
 
     What that job did already and still holds is not done again. One that ran into its time limit gets twice the time.
-    It runs where `settings` say, or else as `settings_of_retry` gives them. Raises ZoowizardError where the job is no
-    build, or still runs, and as `start_build` does.
+    It runs where `settings` say, or else as `settings_of_retry` gives them. An upload goes on where it was, as
+    `start_upload` does, which may be given a `token`. Raises ZoowizardError where the job is neither a build nor an
+    upload, or still runs, and as `start_build` does.
     """
-    if job.kind != "build":
-        raise WrongUse(f"{job.id}: is no build, so there is nothing to go on with; start it anew")
+    if job.kind not in ("build", "upload"):
+        raise WrongUse(f"{job.id}: is no build and no upload, so there is nothing to go on with; start it anew")
     if not job.over:
         does = "waits for its turn" if job.state == "queued" else "still runs"
         raise WrongUse(f"{job.id}: {does}; wait for its end, or cancel it first")
+    if job.kind == "upload":
+        return _start_upload(job.folder.parent, job.model, read_spec(job.folder).work, token)
     draft = load(workspace, job.model)
     if job.folder.parent.resolve() != workspace.jobs(draft.id).resolve():
         raise WrongUse(f"{job.id}: is no job of the model {draft.id}")
@@ -145,6 +150,7 @@ def start_test(
     time_limit_s: float = TIME_LIMIT_S,
     settings: JobSettings | None = None,
     priority: int = 0,
+    where: Where = "here",
 ) -> Path:
     """Start the job that tests any package; gives its folder, where the report goes unless `output` is given."""
     described = _description(package)
@@ -154,20 +160,66 @@ def start_test(
         "package": str(described.absolute()),
         "output": None if output is None else str(output.absolute()),
         "umask": _umask(),
+        "where": where,
     }
     wanted = (workspace.root / "jobs", "test", package.stem, work)
     [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
     return folder
 
 
-def package_to_send(workspace: Workspace, named: Path | None) -> tuple[str | None, Package]:
+def start_zoo_test(workspace: Workspace, built: Job) -> Path:
+    """Start the job that tests the package of a build in the versions of the zoo's runner; gives the job's folder.
+
+    It is kept among the jobs of the model. Raises ZoowizardError where the package is gone, or was changed since.
+    """
+    outcome = built.outcome or {}
+    package = Path(str(outcome.get("package", "")))
+    if not package.is_file():
+        raise ZoowizardError(f"{package}: is not there any more; build the model again")
+    if package.stat().st_size != outcome.get("size"):
+        raise ZoowizardError(f"{package}: was changed since it was built; build the model again")
+    work = {"package": str(package), "output": None, "umask": _umask(), "where": "zoo", "sha256": outcome.get("sha256")}
+    wanted = (workspace.jobs(built.model), "test", built.model, work)
+    [folder] = _start(workspace, [wanted], TIME_LIMIT_S, None, 0)
+    return folder
+
+
+def start_predict(
+    workspace: Workspace,
+    package: Path,
+    source: Path,
+    output: Path,
+    asked: Mapping[str, Any],
+    time_limit_s: float = TIME_LIMIT_S,
+    settings: JobSettings | None = None,
+    priority: int = 0,
+) -> Path:
+    """Start the job that applies a package to the image or folder `source`; gives the job's folder.
+
+    `asked` is what `zoowizard.prediction.job.run` wants to be told beside these. Raises ZoowizardError where one of
+    them is not there, or nothing could be saved in `output`.
+    """
+    described = _description(package)
+    if not source.exists():
+        raise WrongUse(f"{source}: there is no such file; give an image, a folder of images, or an OME-Zarr")
+    if source.absolute() == output.absolute():
+        raise WrongUse(f"{output}: is the input, too; choose another place for the output")
+    _require_writable(output.parent)
+    places = {"package": str(described.absolute()), "input": str(source.absolute()), "output": str(output.absolute())}
+    work = {**asked, **places, "umask": _umask()}
+    wanted = (workspace.root / "jobs", "predict", package.stem, work)
+    [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
+    return folder
+
+
+def package_to_send(workspace: Workspace, named: Path | None, kind: str = "zoo") -> tuple[str | None, Package]:
     """The package that is meant, with what its tests said, and the model that it is of (None where it is of none here).
 
     `named` is a model of the workspace or the zip of a package; None means the only model with a package that is not in
-    the zoo yet. Raises WrongUse where it cannot be told.
+    a place of this `kind` yet, as receipts name it. Raises WrongUse where it cannot be told.
     """
     if named is None:
-        named = _only_one_to_send(workspace)
+        named = _only_one_to_send(workspace, kind)
     if len(named.parts) == 1 and (workspace.folder(str(named)) / "draft.json").is_file():
         model = str(named)
         built = history(workspace, model).built
@@ -189,19 +241,21 @@ def package_to_send(workspace: Workspace, named: Path | None) -> tuple[str | Non
 def _package(workspace: Workspace, model: str, outcome: Mapping[str, Any], archive: Path) -> Package:
     title = load(workspace, model).get("name")
     tests: Literal["passed", "failed"] = "passed" if outcome.get("status") == "passed" else "failed"
-    return Package(archive, title if isinstance(title, str) else model, str(outcome["sha256"]), tests)
+    report = Path(outcome["report"]) if isinstance(outcome.get("report"), str) else None
+    return Package(archive, title if isinstance(title, str) else model, str(outcome["sha256"]), tests, report)
 
 
-def _only_one_to_send(workspace: Workspace) -> Path:
+def _only_one_to_send(workspace: Workspace, kind: str) -> Path:
     waiting = []
     for draft in drafts(workspace)[0]:
         known = history(workspace, draft.id)
         digest = None if known.built is None else (known.built.outcome or {}).get("sha256")
-        if digest and not any(one.confirmed and one.sha256 == digest for one in known.receipts):
+        there = [one for one in known.receipts if one.kind == kind and one.state == "done" and one.sha256 == digest]
+        if digest and not there:
             waiting.append(draft.id)
     if len(waiting) != 1:
         several = f"give one of {', '.join(waiting)}" if waiting else "there is no package that is not there yet"
-        raise WrongUse(f"upload: which model shall go to the zoo? {several}")
+        raise WrongUse(f"upload: which model is to be sent? {several}")
     return Path(waiting[0])
 
 
@@ -218,15 +272,20 @@ def _said_by_a_test(workspace: Workspace, package: Path) -> Literal["passed", "f
     return "unknown"
 
 
-def start_upload(workspace: Workspace, folder: Path, token: str = "") -> Path:
-    """Start the job that brings what is queued in `folder` (see `upload.state`) to the zoo; gives the job's folder.
+def start_upload(workspace: Workspace, folder: Path, token: str = "", target: str = "zoo") -> Path:
+    """Start the job that brings what is queued in `folder` (see `upload.state`) to its place; gives the job's folder.
 
     It runs on this computer, whatever the settings say: computers of a cluster often see no network. A `token` is
     handed over in a file that the job removes when it has read it; else it is looked up where `login` kept it.
     """
     model = model_of(folder)
     parent = workspace.root / "jobs" if model is None else workspace.jobs(model)
-    job = create(parent, "upload", model or folder.name, {"folder": str(folder.absolute())})
+    work = {"folder": str(folder.absolute()), "target": target}
+    return _start_upload(parent, model or folder.name, work, token)
+
+
+def _start_upload(parent: Path, model: str, work: Mapping[str, Any], token: str) -> Path:
+    job = create(parent, "upload", model, work)
     try:
         if token:
             write_bytes(job / HANDED_TOKEN, token.encode(), mode=0o600)

@@ -3,9 +3,11 @@
 Each line tells what changed since the last one; the first ones tell everything, in slices, so that a screen fills at
 once. It ends when its standard input is at its end.
 
-    {"rows": [{"key", "cells": [8 texts], "draft", "state", "known": [answered, of], "job", "job_state", "order"}],
+    {"rows": [{"key", "cells": [8 texts], "draft", "state", "known": [answered, of], "job", "job_kind", "job_state",
+               "order"}],
      "gone": [keys], "running": [{"draft", "model", "step", "number", "of", "fraction", "seconds"}],
-     "problems": [sentences], "counts": {"running", "queued", "unknown", "failed", "tested", "uploaded"},
+     "problems": [sentences],
+     "counts": {"running", "sending", "queued", "unknown", "failed", "tested", "uploaded"},
      "complete": bool}
 
 `rows` are those that are new or changed, `order` is to be compared; `draft` and `job` (the folder of the newest one)
@@ -29,6 +31,7 @@ from zoowizard.board.event import event_rows
 from zoowizard.board.lines import EventRow, merged, model_row
 from zoowizard.board.memory import memory_file
 from zoowizard.board.rows import Row, fold
+from zoowizard.board.uploads import standings
 from zoowizard.drafts.completeness import completeness
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Check, Field
@@ -40,6 +43,7 @@ from zoowizard.jobs.reader import JobsReader
 from zoowizard.jobs.state import Job
 from zoowizard.jobs.states import UNDERWAY
 from zoowizard.upload.receipts import receipts
+from zoowizard.upload.state import FOLDER as UPLOADS
 from zoowizard.workflow import fields_of
 
 LOOK_EVERY_S: Final = 1.0
@@ -54,9 +58,29 @@ STATES: Final = {
     "failed": "failed",
     "tested": "done",
     "uploaded": "done",
+    "in review": "done",
+    "published": "done",
+    "in revision": "open",
+    "queued": "open",
+    "paused": "open",
+    "not sent": "failed",
+    "verifying": "running",
     "in progress": "open",
     "not started": "none",
 }
+COUNTED_AS: Final = {
+    "Testing": "running",
+    "Verifying": "sending",
+    "Queued": "queued",
+    "Failed": "failed",
+    "Not Sent": "failed",
+    "Tested": "tested",
+    "Uploaded": "uploaded",
+    "In Review": "uploaded",
+    "In Revision": "uploaded",
+    "Published": "uploaded",
+}
+"""A status → what the line above the table counts it as; one that begins with Sending is told by `_counts`."""
 Stamp = tuple[int, int, int] | None
 
 
@@ -118,6 +142,7 @@ class Watcher:
             folder = self._workspace.folder(name)
             model = self._models.get(name) or self._models.setdefault(name, _Model(JobsReader(folder / "jobs")))
             seen = tuple(_stamp(f"{folder}/{part}") for part in ("draft.json", "jobs", "receipts"))
+            seen += _stamps_in(f"{folder}/{UPLOADS}")
             if seen != model.seen:
                 model.seen = seen
                 self._queue[name] = None
@@ -153,8 +178,8 @@ class Watcher:
             model.draft = load(self._workspace, name)
             fields = _fields(model.draft.family)
             model.jobs = model.reader.read()
-            uploads = receipts(self._workspace, name)
-            model.row = fold(model.draft, fields, model.jobs, uploads, _built_from(model.jobs))
+            kept, uploads = receipts(self._workspace, name), standings(self._workspace, name, model.jobs)
+            model.row = fold(model.draft, fields, model.jobs, kept, _built_from(model.jobs), uploads)
             model.known = completeness(model.draft, fields)
         except WrongUse:
             pass  # a start that was ended before the first save
@@ -205,6 +230,7 @@ class Watcher:
                 "state": _state(line.row.status, newest),
                 "known": [0, 0] if model is None else list(model.known),
                 "job": None if newest is None else str(newest.folder),
+                "job_kind": None if newest is None else newest.kind,
                 "job_state": None if newest is None else newest.state,
                 # Not by its number, which would be another one for each whenever one comes before it.
                 "order": [1, created, line.key] if line.event is None else [0, number, ""],
@@ -228,10 +254,13 @@ class Watcher:
 def _running(draft: str | None, model: str, job: Job) -> dict[str, Any]:
     now = job.steps[-1] if job.steps and job.state == "running" else None
     fraction = None if now is None or now.fraction is None else round(now.fraction, 2)
+    step = now.name if now is not None else job.reason or job.state
+    if job.kind == "upload":
+        step = f"upload: {step}" if fraction is None else f"upload: {step} {int(100 * fraction)} %"
     return {
         "draft": draft,
         "model": model,
-        "step": now.name if now is not None else job.reason or job.state,
+        "step": step,
         "number": len({step.name for step in job.steps}),
         "of": len(BUILD_STEPS) if job.kind == "build" else None,
         "fraction": fraction,
@@ -242,6 +271,8 @@ def _running(draft: str | None, model: str, job: Job) -> dict[str, Any]:
 def _state(status: str, newest: Job | None) -> str:
     """What the sign of a row says: one that only waits for its turn does not run."""
     waits = newest is not None and newest.state in ("queued", "unknown")
+    if status.startswith("Sending"):
+        return "running"
     return "open" if waits and status == "Testing" else STATES.get(status.casefold(), "open")
 
 
@@ -258,14 +289,21 @@ def _built_from(jobs: Sequence[Job]) -> dict[str, Any] | None:
 
 
 def _marks(jobs: Sequence[Job]) -> object:
-    return [(job.id, job.state, job.reason) for job in jobs]
+    return [(job.id, job.state, job.reason, _far(job)) for job in jobs]
+
+
+def _far(job: Job) -> tuple[str, int]:
+    """How far an upload is, in whole percents: that stands in its row. Of other jobs it does not."""
+    if job.kind != "upload" or job.over or not job.steps:
+        return "", 0
+    return job.steps[-1].name, int(100 * (job.steps[-1].fraction or 0))
 
 
 def _counts(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
-    words = {"Testing": "running", "Failed": "failed", "Tested": "tested", "Uploaded": "uploaded"}
-    counts = dict.fromkeys(("running", "queued", "unknown", "failed", "tested", "uploaded"), 0)
+    counts = dict.fromkeys(("running", "sending", "queued", "unknown", "failed", "tested", "uploaded"), 0)
     for row in rows:
-        kind = words.get(row["cells"][3], "")
+        status = row["cells"][3]
+        kind = "sending" if status.startswith("Sending") else COUNTED_AS.get(status, "")
         if kind == "running" and row["job_state"] in ("queued", "unknown"):
             kind = row["job_state"]
         if kind:
@@ -279,6 +317,16 @@ def _stamp(path: str) -> Stamp:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _stamps_in(folder: str) -> tuple[Stamp, ...]:
+    """Of the folders in a folder: what is replaced in one of them changes its stamp."""
+    if _stamp(folder) is None:
+        return ()
+    try:
+        return tuple(_stamp(entry.path) for entry in sorted(os.scandir(folder), key=lambda entry: entry.name))
+    except OSError:
+        return ()
 
 
 @cache

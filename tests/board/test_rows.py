@@ -1,6 +1,8 @@
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio.v3 as imageio
@@ -9,9 +11,14 @@ import pytest
 
 from zoowizard.board.columns import COLUMNS
 from zoowizard.board.rows import fold
+from zoowizard.board.uploads import standings
 from zoowizard.drafts.draft import CHECKPOINT, Draft, Value, with_found, with_given
 from zoowizard.drafts.questions import FIELDS
+from zoowizard.drafts.workspace import Workspace
 from zoowizard.jobs import state
+from zoowizard.jobs.folder import create
+from zoowizard.jobs.history import StepState
+from zoowizard.upload.state import Said, Upload, folder_of
 
 READ = with_found(
     Draft("nuclei-run", "yolo", Path("best.pt"), "2026-01-01T00:00:00+00:00"), {"epochs": Value(3, CHECKPOINT)}
@@ -87,6 +94,16 @@ def test_a_job_that_ended_well_with_a_package_that_failed_its_tests_is_no_export
     assert (row.status, row.exported, row.notes) == ("Failed", "No", "onnx differs")
 
 
+def test_a_package_that_failed_with_the_zoos_versions_stays_exported_and_is_noted(full: Draft) -> None:
+    there = Job("failed", reason="with the zoo's versions onnx: cannot run", kind="test")
+    row = fold(full, FIELDS, [there, PASSED])
+    assert (row.status, row.exported, row.notes) == ("Tested", "Yes", "with the zoo's versions onnx: cannot run")
+    for unheard in (Job("cancelled", kind="test"), Job("running", kind="test"), Job("passed", kind="test")):
+        assert fold(full, FIELDS, [unheard, PASSED]).notes.startswith("parity")
+    assert fold(full, FIELDS, [Job("running", kind="test"), there, PASSED]).notes == there.reason
+    assert fold(full, FIELDS, [PASSED, there]).notes.startswith("parity"), "it was of the package before"
+
+
 def test_a_wrong_answer_makes_metadata_incomplete(full: Draft) -> None:
     row = fold(with_given(full, {"citations": [{"text": "a paper"}]}), FIELDS, [])
     assert row.metadata_complete == "No"
@@ -119,3 +136,65 @@ def test_the_columns_are_those_of_the_events_document() -> None:
     header = next(line for line in document.read_text(encoding="utf-8").splitlines() if line.startswith("| Model Name"))
     assert tuple(cell.strip() for cell in header.strip("|").split("|")) == COLUMNS
     assert tuple(fold(READ, FIELDS, []).by_column()) == COLUMNS
+
+
+SENT = Upload(
+    key="0" * 32,
+    base="https://zoo.example.org",
+    title="Nuclei",
+    package="nuclei.zip",
+    sha256="1" * 64,
+    size=100,
+    artifact_id="bioimage-io/merry-panda",
+    alias="merry-panda",
+    at=datetime(2026, 3, 14, 12, tzinfo=UTC),
+)
+
+
+def upload_row(full: Draft, phase: str, job: state.Job | None = None, **told: Any) -> tuple[str, str, str]:
+    """Status, Uploaded and Notes of a model whose package went to the zoo as far as that."""
+    record = SENT.model_copy(update={"phase": phase, **told})
+    with TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        place = folder_of(workspace, record.server, full.id, record.sha256)
+        place.mkdir(parents=True)
+        (place / "upload.json").write_text(record.model_dump_json())
+        jobs = (
+            []
+            if job is None
+            else [replace(job, folder=create(workspace.jobs(full.id), "upload", full.id, {"folder": str(place)}))]
+        )
+        confirmed = [Receipt(phase in ("verified", "submitted"))]
+        row = fold(full, FIELDS, [PASSED, *jobs], confirmed, uploads=standings(workspace, full.id, jobs))
+    return row.status, row.uploaded, row.notes
+
+
+def upload_job(status: str, *steps: StepState, reason: str = "") -> state.Job:
+    return state.Job("20260101-000000-abcd", "upload", "nuclei", status, Path("job"), reason, steps)
+
+
+def test_an_upload_on_its_way(full: Draft) -> None:
+    queued = upload_row(full, "queued", problem="nobody answers there", waits="network")
+    assert queued[:2] == ("Queued", "No") and queued[2].startswith("queued for the zoo: there was no network")
+    assert upload_row(full, "queued")[2].startswith("queued for the zoo; u sends it")
+    going = upload_job("running", StepState("check", "done", 1), StepState("send", "running", 3, 0.42))
+    assert upload_row(full, "sending", going)[:2] == ("Sending 42%", "No")
+    assert upload_row(full, "sending", upload_job("running", StepState("verify", "running", 1)))[0] == "Verifying"
+    assert upload_row(full, "sending", upload_job("cancelled"))[0] == "Paused"
+    failed = upload_row(full, "sending", upload_job("failed", reason="?"), problem="the zoo's disk is full")
+    assert failed[:2] == ("Not Sent", "No") and failed[2].startswith("not sent: the zoo's disk is full")
+    late = upload_row(full, "sending", upload_job("failed"), problem="log in again", waits="login")
+    assert late[0] == "Queued" and "it waits for your login" in late[2]
+
+
+def test_an_upload_in_the_zoo(full: Draft) -> None:
+    draft = upload_row(full, "verified", status="draft")
+    assert draft[:2] == ("Uploaded", "Yes")
+    assert draft[2] == "draft in the zoo: merry-panda · parity: IoU 1.000, 99.99 % of pixels identical"
+    assert upload_row(full, "submitted", status="in-review")[:2] == ("In Review", "Yes")
+    words = [Said(by="Rita", text="Add a\ncover. " + "x" * 200)]
+    revised = upload_row(full, "submitted", status="in-revision", said=words)
+    assert revised[0] == "In Revision" and revised[2].startswith("in revision: Add a cover.") and len(revised[2]) <= 100
+    assert upload_row(full, "submitted", status="published")[0] == "Published"
+    assert upload_row(full, "submitted", status="gone")[:2] == ("Gone", "No")
+    assert upload_row(full, "verified", status="deletion-requested", withdrawn=True)[0] == "Withdrawn"

@@ -311,6 +311,7 @@ def told(number: int, name: str = "", category: str = "Fine-tuned Models") -> di
         "state": "open",
         "known": [3, 14],
         "job": None,
+        "job_kind": None,
         "job_state": None,
         "order": [1, f"{number:05d}", ""],
     }

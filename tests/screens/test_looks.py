@@ -76,10 +76,22 @@ def a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(pytest_textual_snapshot, "SVGImageExtension", Picture)
     now = recorded.NOON.timestamp()
     monkeypatch.setattr(zoowizard.jobs.history, "time", SimpleNamespace(time=lambda: now + 14.0))
+    for name, said in (
+        ("ZOOWIZARD_SERVER", "http://127.0.0.1:9"),  # where nobody listens
+        ("XDG_CONFIG_HOME", str(tmp_path / "config")),
+        ("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring"),
+        ("TZ", "UTC"),
+    ):
+        monkeypatch.setenv(name, said)
+    for name in ("ZOOWIZARD_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    time.tzset()
     monkeypatch.chdir(tmp_path)
     recorded.folder_with_a_run()
     yield
     let_go()
+    monkeypatch.undo()
+    time.tzset()
 
 
 def text_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The step Upload with the sample's package: what is sent, where to, and what came of it."""
+"""The step Upload with the sample's package: what is sent, and saving it in a folder."""
 
 import shutil
 import time
@@ -17,8 +17,9 @@ from textual.widgets import Input
 from zoowizard.drafts.draft import with_given
 from zoowizard.drafts.store import Workspace
 from zoowizard.packaging.archive import sha256
-from zoowizard.screens.situation import Situation, StepAsked
-from zoowizard.screens.steps.upload import PackageSaved, UploadStep
+from zoowizard.screens.situation import Situation, StepAsked, UploadChanged
+from zoowizard.screens.steps.upload import UploadStep
+from zoowizard.upload.receipts import receipts
 
 DEADLINE_S = 120.0
 DRAFT = "nuclei-yolo11n"
@@ -57,8 +58,22 @@ def app_for(situation: Situation) -> StepApp:
     return StepApp(UploadStep(), situation)
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ZOOWIZARD_SERVER", "http://127.0.0.1:9")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    monkeypatch.delenv("ZOOWIZARD_TOKEN", raising=False)
+
+
+async def to_folder(pilot: Pilot[None]) -> None:
+    """Turn to the last of the places."""
+    await until_seen(pilot, "A folder")
+    await pilot.press("down", "down")
+
+
 async def type_over(pilot: Pilot[None], text: str) -> None:
-    typed = pilot.app.query_one(Input)
+    typed = pilot.app.query_one("#upload-folder", Input)
     await until(pilot, lambda: typed.has_focus)
     typed.value = ""
     await pilot.press(*("space" if letter == " " else letter for letter in text))
@@ -67,6 +82,7 @@ async def type_over(pilot: Pilot[None], text: str) -> None:
 
 async def test_says_what_is_sent(situation: Situation, demo: Demo) -> None:
     async with app_for(situation).run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         seen = await until_seen(pilot, "In the package: ", "will be saved in this folder", "weights.onnx")
         for words in (
             "Nuclei segmentation in fluorescence images",
@@ -76,8 +92,8 @@ async def test_says_what_is_sent(situation: Situation, demo: Demo) -> None:
             "✓ predicts the same",
             "rdf.yaml",
             "weights.onnx",
-            "Save the package in a folder",
-            "zoowizard upload",
+            "● A folder",
+            "The BioImage Model Zoo",
         ):
             assert words in seen
 
@@ -85,13 +101,14 @@ async def test_says_what_is_sent(situation: Situation, demo: Demo) -> None:
 async def test_saves_in_the_folder_where_it_was_started(situation: Situation, demo: Demo, here: Path) -> None:
     app = app_for(situation)
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await until_seen(pilot, "will be saved in this folder")
         await pilot.press("enter")
         await until(pilot, lambda: app.said)
         await until_seen(pilot, "✓ saved as")
-        [message] = app.said
-        assert isinstance(message, PackageSaved)
-        assert not message.receipt.confirmed
+        assert [type(one) for one in app.said] == [UploadChanged]
+        [receipt] = receipts(situation.workspace, DRAFT)
+        assert not receipt.confirmed
         assert sha256(here / demo.package.name) == sha256(demo.package)
         assert (here / f"{DRAFT}-report.md").is_file()
         app.step.show(situation_of(situation.workspace, DRAFT, here))
@@ -103,6 +120,7 @@ async def test_the_folder_is_checked_while_it_is_typed(situation: Situation, her
     (here / "a file").write_text("")
     app = app_for(situation)
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await until_seen(pilot, "will be saved in this folder")
         await type_over(pilot, "a file")
         await until_seen(pilot, "✗", "is a file; choose a folder")
@@ -114,13 +132,14 @@ async def test_the_folder_is_checked_while_it_is_typed(situation: Situation, her
         await until_seen(pilot, "✓ saved as")
         await type_over(pilot, "~nobody-of-this-name/x")
         await until_seen(pilot, "✗")
-        app.query_one(Input).value = ""
+        app.query_one("#upload-folder", Input).value = ""
         await until_seen(pilot, "write the folder in which")
 
 
 async def test_what_is_typed_stays(situation: Situation) -> None:
     app = app_for(situation)
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await type_over(pilot, "half")
         app.step.show(situation)
         await until_seen(pilot, "half")
@@ -129,6 +148,7 @@ async def test_what_is_typed_stays(situation: Situation) -> None:
 async def test_a_failure_is_said_and_can_be_mended(situation: Situation, here: Path) -> None:
     app = app_for(situation)
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await until_seen(pilot, "will be saved in this folder")
         here.rmdir()
         here.write_text("")
@@ -145,6 +165,7 @@ async def test_a_package_that_vanished(situation: Situation) -> None:
     outcome = {**situation.built.outcome, "package": str(situation.here / "gone.zip")}
     app = app_for(replace(situation, built=replace(situation.built, outcome=outcome)))
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await until_seen(pilot, "the package is not there any more; build it again")
 
 
@@ -156,6 +177,7 @@ async def test_without_a_package_it_leads_to_the_test(situation: Situation) -> N
         await until(pilot, lambda: app.said)
         assert app.said == [StepAsked("test")]
         app.step.show(situation)
+        await to_folder(pilot)
         await until_seen(pilot, "will be saved in this folder")
 
 
@@ -172,12 +194,13 @@ async def test_any_size(situation: Situation, size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
         await pilot.resize_terminal(80, 24)
         await pilot.resize_terminal(*size)
-        await until(pilot, lambda: "Folder" in screen_text(app) or "here" in screen_text(app))
+        await until(pilot, lambda: "The BioImage" in screen_text(app))
 
 
 async def test_the_card_can_be_read(situation: Situation) -> None:
     app = app_for(situation)
     async with app.run_test(size=(80, 24)) as pilot:
+        await to_folder(pilot)
         await until_seen(pilot, "will be saved in this folder")
         await pilot.press("ctrl+e")
         await until_seen(pilot, "Model card of", "Nuclei segmentation")

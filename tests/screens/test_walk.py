@@ -125,6 +125,7 @@ async def test_from_an_empty_board_to_a_saved_package_by_keys_alone(run: Path, t
 
         await person.press("enter")
         await person.sees("● 5 Upload", "✓ 4 Test", "In the package")
+        await person.press("down", "down")
         await person.at_input()
         await person.press("end", *["backspace"] * len(str(here)))
         await person.until(lambda: person.line_with(" Folder").split() == ["Folder"])

@@ -1,12 +1,17 @@
 """Bad networks and bad moments: the upload ends whole, or with one sentence and what arrived kept."""
 
+import http.client
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from doors import Asked
-from hypha_server import Zoo
+from hypha_server import COLLECTION, Zoo
 from uploads import MIB, QUICK, Sent, a_package
 
 from zoowizard.errors import ZoowizardError
@@ -128,6 +133,76 @@ def test_a_login_that_ends_and_another_one(server: Zoo, upload: Upload, tmp_path
     (stranger.folder / "upload.json").write_text(record.model_dump_json())
     with pytest.raises(ZoowizardError, match="your account may not get addresses for the files"):
         stranger.go()
+
+
+def test_an_account_that_may_not_make_drafts(server: Zoo, upload: Upload, tmp_path: Path) -> None:
+    sent = upload(a_package(tmp_path / "built", 1000))
+    collection = server.asks("read", server.root, artifact_id=COLLECTION, silent=True)["config"]
+    closed = {**collection, "permissions": {**collection["permissions"], "@": "r"}}
+    server.asks("edit", server.root, artifact_id=COLLECTION, config=closed)
+    try:
+        with pytest.raises(
+            ZoowizardError, match=r"your account may not make a draft at .* ask the zoo's team for the r"
+        ):
+            sent.go()
+    finally:
+        server.asks("edit", server.root, artifact_id=COLLECTION, config=collection)
+    assert (sent.record.phase, sent.record.pending, sent.drafts()) == ("queued", True, [])
+    sent.go()
+    assert sent.drafts() == [sent.record.artifact_id]
+
+
+def test_a_slow_link_is_no_failure(server: Zoo, upload: Upload, tmp_path: Path) -> None:
+    package = a_package(tmp_path / "built", 100_000)
+    sent = upload(package)
+    fault = server.storage_door.fails("weights.onnx", method="PUT", bytes_per_s=50_000.0)
+    sent.go(Patience(tries_for_s=1.0, first_s=0.05))  # less than it takes
+    assert fault.times == 0
+    sent.is_whole(package)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Passes on what is asked of others, as the proxy of an institute does."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _any(self) -> None:
+        parts = urlsplit(self.path)
+        self.asked.append(parts.netloc)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        behind = http.client.HTTPConnection(parts.netloc, timeout=60)
+        behind.request(self.command, f"{parts.path}?{parts.query}", body, dict(self.headers))
+        answer = behind.getresponse()
+        content = answer.read()
+        behind.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = _any  # noqa: N815  (the names are given)
+
+
+def test_through_a_proxy(server: Zoo, upload: Upload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = a_package(tmp_path / "built", 6 * MIB)
+    sent = upload(package)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+        with monkeypatch.context() as only_here:
+            for name in ("NO_PROXY", "no_proxy"):
+                only_here.delenv(name, raising=False)
+            only_here.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.server_port}")
+            sent.go()
+        proxy.shutdown()
+    assert set(Proxy.asked) == {f"127.0.0.1:{server.door.port}", f"127.0.0.1:{server.storage_door.port}"}
+    sent.is_whole(package)
 
 
 def test_without_a_network_it_stays_queued(server: Zoo, upload: Upload, tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ KILLS = (
 )
 """What is asked for in the order of an upload, and whether it is killed before or after the server did it."""
 
+NEW_VERSION_KILLS = (
+    ("edit", "before"),
+    ("edit", "after"),
+    ("README.md", "after"),
+    ("list_files", "after"),
+    ("edit", "before"),
+    ("edit", "after"),
+)
+"""The same for a new version: the first edit stages it, the last one asks for the review."""
+
 
 def killed(sent: Sent, door: Door, what: str, when: str) -> None:
     """Let it go on in a process of its own, until it is killed at this moment."""
@@ -87,6 +97,27 @@ def test_killed_at_every_step(server: Zoo, upload: Upload, tmp_path: Path) -> No
     assert sum(parts.values()) <= 3 * 2 + kills_at_parts * at_once, "finished parts are not sent again"
     made = [one.status for one in server.door.asked if one.function == "create" and one.status]
     assert made[0] == 200 and made.count(200) == 1, made
+
+
+def test_a_new_version_killed_at_every_step(server: Zoo, upload: Upload, tmp_path: Path) -> None:
+    first, second = a_package(tmp_path / "first", 1000), a_package(tmp_path / "second", 2000)
+    sent = upload(first)
+    name = sent.go().artifact_id
+    server.publish(name)
+    server.door.clear()
+    upload(second, new_version=True, ask=True)
+    for what, when in NEW_VERSION_KILLS:
+        killed(sent, server.storage_door if what == "README.md" else server.door, what, when)
+        sent.holds(first, "v0")
+    record = sent.go()
+    assert (record.phase, record.status) == ("submitted", "in-review")
+    sent.holds(second)
+    sent.holds(first, "v0")
+    assert [one["version"] for one in sent.draft()["versions"]] == ["v0"]
+    edits = [one.status for one in server.door.asked if one.function == "edit" and one.status]
+    assert edits == [200, 200], "one new version, asked once to be reviewed"
+    assert not {"create", "commit"} & set(server.door.names())
+    server.asks("delete", server.root, artifact_id=name)
 
 
 def test_what_has_arrived_is_not_sent_again(server: Zoo, upload: Upload, tmp_path: Path) -> None:

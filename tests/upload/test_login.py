@@ -15,7 +15,8 @@ import pytest
 from hypha_server import Zoo
 
 from zoowizard.errors import WrongUse, ZoowizardError
-from zoowizard.upload.hypha import Hypha, TokenRefused
+from zoowizard.upload.answers import TokenRefused
+from zoowizard.upload.hypha import Hypha
 from zoowizard.upload.login import log_in, who_am_i
 from zoowizard.upload.servers import Server, server_of
 from zoowizard.upload.tokens import Token, expiry_of, file_of_tokens, forget_token, keep_token, token_for

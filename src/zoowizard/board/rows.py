@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 from zoowizard.board.columns import COLUMNS
+from zoowizard.board.uploads import PENDING, Standing, note_of, status_of
 from zoowizard.drafts.completeness import missing, problems
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field
@@ -83,13 +85,15 @@ def fold(
     jobs: Sequence[BuildJob],
     receipts: Sequence[Receipt] = (),
     built_from: Mapping[str, Any] | None = None,
+    uploads: Sequence[Standing] = (),
 ) -> Row:
-    """The row of one model. `fields` are all its questions, `jobs` its jobs with the newest first.
+    """The row of one model. `fields` are all its questions, `jobs` its jobs and `uploads` with the newest first.
 
     `built_from` are the values that the newest build had; where the draft holds others by now, the notes say so.
 
     Status is `Not Started` (only files were read), `In Progress` (answers, no package yet), `Testing` (a job is at it),
-    `Failed`, `Tested` or `Uploaded`. Exported is `Yes` only where the newest build that was not cancelled passed.
+    `Failed`, `Tested`, or what `status_of` says of an upload. Exported is `Yes` only where the newest build that was
+    not cancelled passed, Uploaded only where a server has confirmed every byte.
     """
     wrong = problems(draft, fields)
     lacking = [*(["model"] if draft.checkpoint is None else []), *missing(draft, fields)]
@@ -100,17 +104,44 @@ def fold(
     exported = (
         ended is not None and ended.state == "passed" and (ended.outcome or {}).get("status", "passed") == "passed"
     )
-    uploaded = any(receipt.confirmed for receipt in receipts)
+    upload = _foremost(uploads)
+    uploaded = any(receipt.confirmed for receipt in receipts) and not (upload is not None and upload.state == "gone")
+    notes = _notes(ended, underway, exported, wrong, lacking, cancelled, _is_outdated(draft, built_from))
+    if exported and not (underway or wrong or lacking or _is_outdated(draft, built_from)):
+        notes = _short(_failed_there(jobs)) or notes
     return Row(
         model_name=_text(draft, "name") or draft.id,
         category=_text(draft, "category"),
         description=_text(draft, "description"),
-        status=_status(draft, ended, underway, exported, uploaded),
+        status=_status(draft, ended, underway, exported, uploaded, upload),
         metadata_complete="Yes" if not wrong and not lacking else "No",
         exported="Yes" if exported else "No",
         uploaded="Yes" if uploaded else "No",
-        notes=_notes(ended, underway, exported, wrong, lacking, cancelled, _is_outdated(draft, built_from)),
+        notes=notes if upload is None or underway else _with_upload(upload, notes, ended),
     )
+
+
+def _failed_there(jobs: Sequence[BuildJob]) -> str:
+    """Why the newest test since the newest build failed, which is one with the zoo's versions; empty where none did."""
+    since = list(takewhile(lambda job: job.kind != "build", jobs))
+    test = next((job for job in since if job.kind == "test" and job.state not in (*UNDERWAY, "cancelled")), None)
+    return "" if test is None or test.state == "passed" else test.reason or f"with the zoo's versions: {test.state}"
+
+
+def _foremost(uploads: Sequence[Standing]) -> Standing | None:
+    """Of several uploads the one that is at work, else the one that waits for something, else the newest."""
+    by_weight = sorted(uploads, key=lambda one: 0 if one.state == "sending" else 1 if one.state in PENDING else 2)
+    return by_weight[0] if by_weight else None
+
+
+def _with_upload(upload: Standing, notes: str, ended: BuildJob | None) -> str:
+    """What is to be said of the upload, and then, where there is room, what is known besides."""
+    digest = (ended.outcome or {}).get("sha256") if ended is not None and ended.state == "passed" else None
+    said = note_of(upload)
+    if digest and upload.record is not None and digest != upload.record.sha256 and upload.state not in PENDING:
+        said += "; the newest package is not uploaded yet"
+    both = f"{said} · {notes}" if notes else said
+    return both if len(both) <= LONGEST_NOTE and "\n" not in both else _short(said)
 
 
 def _is_outdated(draft: Draft, built_from: Mapping[str, Any] | None) -> bool:
@@ -122,9 +153,13 @@ def _text(draft: Draft, name: str) -> str:
     return known if isinstance(known, str) else ""
 
 
-def _status(draft: Draft, ended: BuildJob | None, underway: bool, exported: bool, uploaded: bool) -> str:
+def _status(
+    draft: Draft, ended: BuildJob | None, underway: bool, exported: bool, uploaded: bool, upload: Standing | None
+) -> str:
     if underway:
         return "Testing"
+    if upload is not None:
+        return status_of(upload)
     if uploaded:
         return "Uploaded"
     if ended is not None:

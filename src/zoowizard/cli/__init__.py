@@ -20,9 +20,11 @@ from zoowizard.cli.jobs import jobs
 from zoowizard.cli.login import login, logout, whoami
 from zoowizard.cli.models import answers, demo, identify, test
 from zoowizard.cli.output import AnswersMissing, print_json, printable_lines
+from zoowizard.cli.predict import add_predict, predict
 from zoowizard.cli.screen import new, open_board, serve
 from zoowizard.cli.settings import add_engine_flags, settings
-from zoowizard.cli.upload import upload, uploads
+from zoowizard.cli.upload import upload
+from zoowizard.cli.uploads import uploads
 from zoowizard.errors import ExitCode, ZoowizardError
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong use, 3 answers missing, 4 refused as unsafe"
@@ -123,6 +125,7 @@ def _add_models(add: Adder) -> None:
     asked = add("answers", answers, "write the commented answers file of a model, to be filled in")
     asked.add_argument("path", type=Path, metavar="PATH")
     asked.add_argument("--output", type=Path, metavar="FILE", help="write it there instead of to standard output")
+    _as_option(asked)
 
     built = add("build", build, "convert, package and test a model, or several together")
     built.add_argument("paths", nargs="+", type=Path, metavar="PATH")
@@ -137,12 +140,25 @@ def _add_models(add: Adder) -> None:
     built.add_argument(
         "--output", type=Path, metavar="DIR", help="where package and report go; a folder each where they are several"
     )
+    _as_option(built)
     _job_flags(built)
 
     tested = add("test", test, "run the zoo's own tests on any package")
     tested.add_argument("package", type=Path, metavar="PACKAGE")
     tested.add_argument("--output", type=Path, metavar="DIR", help="where the report goes")
+    tested.add_argument(
+        "--in",
+        dest="where",
+        choices=("here", "zoo", "both"),
+        default="here",
+        help="with the versions that are installed here (the default), those of the zoo's own runner (6 GB, fetched "
+        "once), or both",
+    )
     _job_flags(tested)
+
+    predicted = add("predict", predict, "apply a package to an image, a folder of images, or a volume of any size")
+    add_predict(predicted)
+    _job_flags(predicted)
 
 
 def _add_zoo(add: Adder) -> None:
@@ -155,15 +171,28 @@ def _add_zoo(add: Adder) -> None:
         if name == "whoami":
             _json_flag(command)
 
-    sent = _server_option(add("upload", upload, "bring a tested package to the zoo as a draft; nothing is published"))
+    sent = _server_option(add("upload", upload, "bring a tested package to the zoo as a draft, or elsewhere"))
     sent.add_argument("package", nargs="?", type=Path, metavar="MODEL|PACKAGE", help="a model's name, or a zip")
+    sent.add_argument(
+        "--to",
+        metavar="PLACE",
+        help="zoo (the default), huggingface:OWNER/NAME, or a folder or .zip of this computer",
+    )
+    sent.add_argument("--public", action="store_true", help="at Hugging Face, where it is private otherwise")
     sent.add_argument("--submit", action="store_true", help="then ask the zoo's reviewers to look at it")
+    sent.add_argument("--new-version", action="store_true", help="as a new version of a model that is published")
     sent.add_argument("--pending", action="store_true", help="go on with all that are queued or were interrupted")
-    sent.add_argument("--insist", action="store_true", help="although its tests did not pass; the zoo is told so")
+    sent.add_argument("--insist", action="store_true", help="although its tests did not pass; it then says so")
     sent.add_argument("--detach", action="store_true", help="only start it, and let it go on by itself")
     _json_flag(sent)
 
-    _json_flag(add("uploads", uploads, "list what went to the zoo, and what became of it there"))
+    listed = add("uploads", uploads, "list what went to the zoo, and what became of it there; or take it back")
+    listed.add_argument(
+        "--withdraw", metavar="MODEL", help="back from review to a draft; a draft: ask for its deletion"
+    )
+    listed.add_argument("--reason", metavar="TEXT", help="why, for the zoo's team")
+    listed.add_argument("--yes", action="store_true", help="withdraw it without asking again")
+    _json_flag(listed)
 
 
 def _server_option(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -203,6 +232,15 @@ def _add_records(add: Adder) -> None:
     kept.add_argument("name", nargs="?", metavar="NAME", help="the setting")
     kept.add_argument("value", nargs="?", metavar="VALUE", help="its new value; `default` takes it back")
     _json_flag(kept)
+
+
+def _as_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--as",
+        dest="called",
+        metavar="NAME",
+        help="a model of its own of this name: several can be made of one checkpoint, with other answers",
+    )
 
 
 def _plain_flag(command: argparse.ArgumentParser) -> None:

@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoowizard.cli.build import finish
 from zoowizard.cli.output import print_json, workspace_of
 from zoowizard.cli.settings import asked_of, settings_of
+from zoowizard.cli.upload import finish_uploads
 from zoowizard.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
@@ -139,10 +141,25 @@ def _retry(workspace: "Workspace", job: "Job", given: argparse.Namespace) -> int
     from zoowizard.drafts.store import editing
     from zoowizard.launch import retry, settings_of_retry
 
+    if job.kind == "upload":
+        return finish_uploads([retry(workspace, job, token=_secret_of(job))], False, given.json)
     settings = settings_of(given, workspace.root, settings_of_retry(workspace, job))
     with editing(workspace, job.model):
         folder = retry(workspace, job, settings)
     return finish([folder], given)
+
+
+def _secret_of(job: "Job") -> str:
+    """The login to hand over to another upload like this job, should it be kept nowhere."""
+    from zoowizard.jobs.folder import read_spec
+    from zoowizard.upload.huggingface import handed_secret
+    from zoowizard.upload.job import server_of_upload
+    from zoowizard.upload.tokens import to_hand_over, token_for
+
+    work = read_spec(job.folder).work
+    if work.get("target") == "huggingface":
+        return handed_secret()
+    return to_hand_over(token_for(server_of_upload(Path(work["folder"]))))
 
 
 def _follow(job: "Job", as_json: bool) -> int:

@@ -23,7 +23,8 @@ def demo(given: argparse.Namespace) -> int:
         given.workspace = folder / "workspace"
     print("The sample: a YOLO11n segmentation run on drawn nuclei, and a real image of nuclei.", file=sys.stderr)
     print(f"The same by hand: zoowizard build {run} --answers {sample / 'answers.yaml'}\n", file=sys.stderr)
-    given.paths, given.answers, given.time_limit, given.priority = [run], [sample / "answers.yaml"], 60.0, 0
+    given.paths, given.answers, given.called = [run], [sample / "answers.yaml"], None
+    given.time_limit, given.priority = 60.0, 0
     code = build(given)
     if not given.json:
         lines, _ = board_lines(workspace_of(given))
@@ -60,7 +61,7 @@ def answers(given: argparse.Namespace) -> int:
     from zoowizard.drafts.answers import template
     from zoowizard.workflow import choose_one, fields_of, open_draft
 
-    draft = open_draft(workspace_of(given), choose_one(given.path))
+    draft = open_draft(workspace_of(given), choose_one(given.path), given.called)
     text = template(draft, fields_of(draft.family))
     if given.output is None:
         print(text, end="")
@@ -78,4 +79,6 @@ def test(given: argparse.Namespace) -> int:
 
     workspace, limit_s = workspace_of(given), given.time_limit * 60
     settings = settings_of(given, workspace.root)
-    return finish([start_test(workspace, given.package, given.output, limit_s, settings, given.priority)], given)
+    return finish(
+        [start_test(workspace, given.package, given.output, limit_s, settings, given.priority, given.where)], given
+    )

@@ -66,7 +66,7 @@ def traces(workspace: Workspace, draft_id: str) -> object:
     """What changes on disk when another process works on the draft: cheap to look at every few seconds."""
     folder = workspace.folder(draft_id)
     found: list[object] = []
-    for path in (folder / "draft.json", folder / "jobs", folder / "receipts"):
+    for path in (folder / "draft.json", folder / "jobs", folder / "receipts", *(folder / "uploads").glob("*")):
         with contextlib.suppress(OSError):
             found.append((path.name, path.stat().st_mtime_ns))
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.message import Message
 
+from zoowizard.board.uploads import Standing
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field
 from zoowizard.drafts.store import Workspace
@@ -22,8 +23,9 @@ class Situation:
     event's table is a draft without a checkpoint. `recognition` is what looking at the checkpoint told this time, None
     until it was looked at. `typed` is what stands in the inputs without being a right answer yet, by field name.
     `job` is the newest build, `built` the newest one that passed, `built_from` the values that this one had, by field
-    name. `receipts` say what became of the package so far. `read_only` is empty, or the sentence that says why nothing
-    can be changed here.
+    name. `receipts` say what became of the package so far, `uploads` how it stands with what goes, or went, to servers,
+    the newest first. `zoo` is the newest test of what was built with the zoo's versions. `read_only` is empty, or the
+    sentence that says why nothing can be changed here.
     """
 
     workspace: Workspace
@@ -36,6 +38,8 @@ class Situation:
     built: Job | None = None
     built_from: Mapping[str, Any] | None = None
     receipts: tuple[Any, ...] = ()
+    uploads: tuple[Standing, ...] = ()
+    zoo: Job | None = None
     read_only: str = ""
 
     @property
@@ -83,8 +87,20 @@ class BuildAsked(Message):
 
 
 @dataclass
+class ZooTestAsked(Message):
+    """Test what was built with the versions of the zoo's runner."""
+
+
+@dataclass
 class CancelAsked(Message):
-    """End the build that runs."""
+    """End this job, or else the build that runs."""
+
+    job: Path | None = None
+
+
+@dataclass
+class UploadChanged(Message):
+    """Something became of an upload or a package: it stands in the workspace already."""
 
 
 @dataclass

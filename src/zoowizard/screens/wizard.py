@@ -23,7 +23,7 @@ from zoowizard.families.family import Recognition
 from zoowizard.families.identify import from_json, obstacle
 from zoowizard.history import history
 from zoowizard.jobs.engines import engine_of
-from zoowizard.launch import expect_build, retry, start_build
+from zoowizard.launch import expect_build, retry, start_build, start_zoo_test
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.holding import Holding, is_free, traces
 from zoowizard.screens.situation import (
@@ -35,13 +35,14 @@ from zoowizard.screens.situation import (
     Situation,
     StepAsked,
     Typed,
+    UploadChanged,
+    ZooTestAsked,
 )
 from zoowizard.screens.steps.describe import DescribeStep, FieldFocused
 from zoowizard.screens.steps.model import ModelStep
 from zoowizard.screens.steps.plan import STEPS, may_enter
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
-from zoowizard.screens.steps.upload import PackageSaved
 from zoowizard.screens.widgets.title_line import StepLine, TitleLine
 from zoowizard.workflow import brought_up_to_date, fields_of, take
 
@@ -209,7 +210,13 @@ class WizardScreen(Screen[None]):
             self._tell(str(problem))
             return
         self.situation = replace(
-            self.situation, job=jobs.newest, built=jobs.built, built_from=jobs.built_from, receipts=jobs.receipts
+            self.situation,
+            job=jobs.newest,
+            built=jobs.built,
+            built_from=jobs.built_from,
+            receipts=jobs.receipts,
+            uploads=jobs.uploads,
+            zoo=jobs.zoo,
         )
         self._show()
 
@@ -414,11 +421,20 @@ class WizardScreen(Screen[None]):
             partial(retry, workspace, event.resume) if event.resume else partial(start_build, workspace, draft)
         )
 
+    @on(ZooTestAsked)
+    @work(exclusive=True, group="build")
+    async def _on_zoo_test_asked(self) -> None:
+        built = self.situation.built
+        if built is not None and not self.situation.read_only:
+            await self._do(partial(start_zoo_test, self.situation.workspace, built))
+
     @on(CancelAsked)
     @work(exclusive=True, group="build")
-    async def _on_cancel_asked(self) -> None:
-        if self.situation.job is not None and not self.situation.job.over:
-            await self._do(partial(_cancel, self.situation.job.folder))
+    async def _on_cancel_asked(self, event: CancelAsked) -> None:
+        building = self.situation.job
+        folder = event.job or (building.folder if building is not None and not building.over else None)
+        if folder is not None:
+            await self._do(partial(_cancel, folder))
 
     async def _do(self, act: Callable[[], object]) -> None:
         """Do something with jobs in a thread, and show what came of it."""
@@ -429,7 +445,7 @@ class WizardScreen(Screen[None]):
         await self._refresh_history()
 
     @on(JobEnded)
-    @on(PackageSaved)
+    @on(UploadChanged)
     @work(exclusive=True, group="history")
     async def _on_history_changed(self) -> None:
         await self._refresh_history()

@@ -16,8 +16,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from zoowizard.atomic import NO_ROOM
 from zoowizard.errors import ZoowizardError
 from zoowizard.upload.state import File, Part
@@ -135,6 +133,8 @@ def described(pieces: Mapping[str, Piece], package: Path) -> tuple[str, str, dic
 
     Raises ZoowizardError where there is none, or it is no YAML.
     """
+    import yaml
+
     name = next((one for one in DESCRIPTIONS if one in pieces), None)
     if name is None:
         raise ZoowizardError(f"{package} is no package of the zoo: there is no {DESCRIPTION} in it")
@@ -152,6 +152,8 @@ def described(pieces: Mapping[str, Piece], package: Path) -> tuple[str, str, dic
 
 def with_id(text: str, told: Mapping[str, Any], model_id: str, emoji: str) -> str:
     """The description with the id that the zoo gave (and without a status); all else as it was written."""
+    import yaml
+
     wanted = {key: value for key, value in told.items() if key not in ("id", "id_emoji", "status")}
     wanted |= {"id": model_id, **({"id_emoji": emoji} if emoji else {})}
     ours = yaml.safe_dump({key: wanted[key] for key in ("id", "id_emoji") if key in wanted}, allow_unicode=True)

@@ -33,17 +33,25 @@ class FolderTarget:
     kind = "folder"
     label = "Save the package in a folder"
 
-    def __init__(self, folder: Path) -> None:
-        """The folder is made where it is missing."""
-        self.folder = folder.absolute()
+    def __init__(self, place: Path) -> None:
+        """`place`: a folder, made where it is missing; or, where it ends in `.zip`, the file that the zip shall be."""
+        whole = place.absolute()
+        is_file = whole.suffix.lower() == ".zip" and not whole.is_dir()
+        self.folder, self._name = (whole.parent, whole.name) if is_file else (whole, "")
+
+    def path_of(self, parcel: Parcel) -> Path:
+        """Where the zip will lie."""
+        return self.folder / (self._name or parcel.archive.name)
 
     def files(self, parcel: Parcel) -> dict[Path, Path]:
-        """What is saved → its path in the folder: the zip as it is called, the report named after it."""
-        stem = parcel.archive.stem
+        """What is saved → its path in the folder: the zip, and its report named after it."""
+        path = self.path_of(parcel)
+        if parcel.report is None:
+            return {parcel.archive: path}
         return {
-            parcel.archive: self.folder / parcel.archive.name,
-            parcel.report: self.folder / f"{stem}-report.json",
-            parcel.report.with_suffix(".md"): self.folder / f"{stem}-report.md",
+            parcel.archive: path,
+            parcel.report: path.with_name(f"{path.stem}-report.json"),
+            parcel.report.with_suffix(".md"): path.with_name(f"{path.stem}-report.md"),
         }
 
     def summary(self, parcel: Parcel) -> Sequence[str]:
@@ -59,7 +67,7 @@ class FolderTarget:
             raise ZoowizardError(
                 f"the disk is full: {free / 1e6:.0f} MB are free there, and {needed / 1e6:.0f} MB are needed"
             )
-        target = self.folder / parcel.archive.name
+        target = self.path_of(parcel)
         if there != self.folder:
             return [f"the folder will be made, and {target.name} saved in it"]
         if target.is_dir():
@@ -83,7 +91,7 @@ class FolderTarget:
         sync_folder(self.folder)
         return Receipt(
             kind=self.kind,
-            where=str(self.folder / parcel.archive.name).encode(errors="backslashreplace").decode(),
+            where=str(self.path_of(parcel)).encode(errors="backslashreplace").decode(),
             sha256=parcel.sha256,
             size=_size(parcel.archive),
             state="done",

@@ -9,34 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self
-
-import httpx
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.terminal import printable
+from zoowizard.upload.answers import NotAllowed, NotThere, TokenRefused, answered, refused
 from zoowizard.upload.servers import Server
-from zoowizard.upload.web import ANOTHER_TRY, Passing, Patience, again, open_client, told_plainly, wait_asked
+from zoowizard.upload.web import Passing, Patience, again, open_client, told_plainly
 
 LONGEST_URL_S: Final = 604_800
 """Seven days: longer no server lets an address for an upload live."""
 MANAGER: Final = "artifact-manager"
-
-
-class TokenRefused(ZoowizardError):
-    """The token is expired, of another server, or none."""
-
-
-class NotAllowed(ZoowizardError):
-    """The account may not do this."""
-
-
-class NotThere(ZoowizardError):
-    """The server has no such thing."""
-
-
-class AliasTaken(ZoowizardError):
-    """A model of this name is there already."""
+MOST_ABOUT_A_SERVICE: Final = 1_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,12 +50,21 @@ class Collection:
 
 @dataclass(frozen=True)
 class Draft:
-    """A model on the server, as it is staged. `published` where a version of it was ever published."""
+    """A model on the server, as it is staged, with the names of its published versions, the oldest first.
+
+    `in_place`: what is staged would change the newest version, and not be a new one.
+    """
 
     id: str
     manifest: Mapping[str, Any]
     staged: bool
-    published: bool
+    versions: tuple[str, ...] = ()
+    in_place: bool = False
+
+    @property
+    def published(self) -> bool:
+        """Whether a version of it was ever published."""
+        return bool(self.versions)
 
 
 @dataclass(frozen=True)
@@ -82,13 +76,18 @@ class Multipart:
 
 
 class Hypha:
-    """A connection to one server. `token` is asked for the token, and again where one was refused; empty is none."""
+    """A connection to one server. `token` is asked for the token, and again where one was refused; empty is none.
 
-    def __init__(self, server: Server, token: Callable[[], str], patience: Patience | None = None) -> None:
+    An answer may take `answer_s` seconds.
+    """
+
+    def __init__(
+        self, server: Server, token: Callable[[], str], patience: Patience | None = None, answer_s: float = 60.0
+    ) -> None:
         self.server = server
         self._ask_token, self._secret = token, ""
         self._patience = patience or Patience()
-        self._client = open_client()
+        self._client = open_client(answer_s=answer_s)
 
     def __enter__(self) -> Self:
         return self
@@ -116,9 +115,9 @@ class Hypha:
                 break
             except (NotAllowed, TokenRefused):
                 if self._token() == token:  # else there is another one by now
-                    raise self._refused() from None
+                    raise refused(self.server.host) from None
         if not isinstance(said, dict) or said.get("is_anonymous") or not said.get("id"):
-            raise self._refused()
+            raise refused(self.server.host)
         expires = said.get("expires_at")
         return Person(
             account=str(said.get("parent") or said["id"]),
@@ -166,6 +165,17 @@ class Hypha:
     def describe(self, artifact_id: str, manifest: Mapping[str, Any]) -> None:
         """Let the staged draft have this manifest; nothing is published."""
         self._manager("edit", "describe the draft", artifact_id=artifact_id, manifest=dict(manifest), stage=True)
+
+    def new_version(self, artifact_id: str, manifest: Mapping[str, Any]) -> None:
+        """Stage a new version of a published model, without files; what is published stays as it is."""
+        self._manager(
+            "edit",
+            "make a new version of this model",
+            artifact_id=artifact_id,
+            manifest=dict(manifest),
+            stage=True,
+            version="new",
+        )
 
     def put_urls(self, artifact_id: str, weights: Mapping[str, float], expires_s: int) -> dict[str, str]:
         """Where to send files to, all in one call: path → address. `weights`: path → share in the downloads."""
@@ -229,6 +239,28 @@ class Hypha:
         body = {"upload_id": upload_id, "parts": parts}
         self._post(self._place(artifact_id, "complete-multipart-upload"), "put the parts together", json_body=body)
 
+    def small_file(self, artifact_id: str, path: str, most_bytes: int, staged: bool = False) -> bytes | None:
+        """A file of a model, as it is staged or published; None where there is none, or only a bigger one."""
+        stage = {"stage": "true"} if staged else {}
+        where = self._place(artifact_id, f"files/{quote(path)}")
+        return self._get(where, f"read {path}", most_bytes, {"use_proxy": "true", "silent": "true", **stage})
+
+    def service(self, name: str) -> str | None:
+        """The full name of a service of the zoo that is called `name`; None where nobody offers it now."""
+        found = self._get(self._service(name), f"look for {name}", MOST_ABOUT_A_SERVICE)
+        try:
+            full = json.loads(found or b"{}")["id"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return str(full).rpartition("/")[2]
+
+    def serve(self, service: str, function: str, arguments: Mapping[str, Any], what: str) -> Any:
+        """What a function of a service answers. `service`: its full name, `what`: what is asked for, in words."""
+        return self._post(f"{self._service(service)}/{function}", what, json_body=arguments)
+
+    def _service(self, name: str) -> str:
+        return f"{self.server.base}/{self.server.collection.partition('/')[0]}/services/{quote(name)}"
+
     def start_login(self) -> tuple[str, str]:
         """Begin a login without a browser here: the link for the person, and the key to ask with."""
         said = self._call("hypha-login", "start", {}, "begin a login", None)
@@ -272,72 +304,56 @@ class Hypha:
         patience: Patience | None = None,
         login: bool = True,
     ) -> Any:
-        used = [self._token() if login else ""]
-        if not used[0].isascii() or not used[0].isprintable():
-            raise self._refused()
+        body = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
+        kind = {} if body is None else {"Content-Type": "application/json"}
 
-        def ask() -> Any:
-            headers = {"Authorization": f"Bearer {used[0]}"} if used[0] else {}
-            body = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
-            if body is not None:
-                headers["Content-Type"] = "application/json"
+        def ask(token: str) -> Any:
+            headers = {**kind, **_bearer(token)}
             with told_plainly(self.server.host):
                 response = self._client.post(where, content=body, params=params, headers=headers)
-            return self._answer(response, what, used[0])
+            return answered(response, self.server.host, what, token)
 
-        def ask_or_renew() -> Any:
+        return self._asked(ask, patience, login)
+
+    def _get(
+        self, where: str, what: str, most_bytes: int, params: Mapping[str, str | int | float] | None = None
+    ) -> bytes | None:
+        """What is there; None where that is nothing, or more than `most_bytes`."""
+
+        def ask(token: str) -> bytes | None:
+            stream = self._client.stream("GET", where, params=params, headers=_bearer(token))
+            with told_plainly(self.server.host), stream as response:
+                if response.status_code == 200:
+                    content = b""
+                    for chunk in response.iter_bytes():
+                        content += chunk
+                        if len(content) > most_bytes:
+                            return None
+                    return content
+                response.read()
+            if response.status_code != 404:
+                answered(response, self.server.host, what, token)
+            return None
+
+        return self._asked(ask, None, login=True)
+
+    def _asked(self, ask: Callable[[str], T], patience: Patience | None, login: bool) -> T:
+        """What `ask` gives with the token; again with another one, where the person has logged in meanwhile."""
+        used = [self._token() if login else ""]
+        if not used[0].isascii() or not used[0].isprintable():
+            raise refused(self.server.host)
+
+        def ask_or_renew() -> T:
             try:
-                return ask()
+                return ask(used[0])
             except TokenRefused:
                 fresh = self._token(fresh=True) if login else ""
                 if fresh in ("", used[0]):
                     raise
-                used[0] = fresh  # the person has logged in again meanwhile
-                return ask()
+                used[0] = fresh
+                return ask(used[0])
 
         return again(ask_or_renew, patience or self._patience)
-
-    def _answer(self, response: httpx.Response, what: str, token: str) -> Any:
-        status, host = response.status_code, self.server.host
-        is_json = response.headers.get("Content-Type", "").startswith("application/json")
-        if 300 <= status < 400 or (status == 200 and not is_json):
-            raise ZoowizardError(
-                f"something else answered in the place of {host}: this network may want a login in a browser first, or "
-                "the address is wrong"
-            )
-        try:
-            said = response.json() if is_json else None
-        except ValueError:
-            raise Passing(f"the answer of {host} was cut off; try again") from None
-        if status == 200:
-            return said
-        detail = said.get("detail") if isinstance(said, dict) else None
-        words = _scrubbed(str(detail or ""), token)
-        if status == 401 or ": 401: " in words:
-            raise self._refused()
-        if "PermissionError" in words or status == 403 or ": 403: " in words:
-            raise NotAllowed(
-                f"your account may not {what} at {host} ({_last(words)}); log in with the account that may, or ask the "
-                "zoo's team for the right"
-            )
-        if "FileExistsError" in words:
-            raise AliasTaken(f"{host} has a model of this name already")
-        if status == 404 and (not is_json or words in ("Not Found", "")):
-            raise ZoowizardError(f"{host} is no server of a model zoo; check --server and ZOOWIZARD_SERVER")
-        if status == 404 and ("does not exist" in words or words == "Artifact not found"):
-            raise NotThere(f"{host} could not {what}: {_last(words)}")
-        if status == 404:  # a server that is just starting knows none of its services
-            raise Passing(f"{host} could not {what} ({_last(words)}); try again later")
-        if status in ANOTHER_TRY:
-            raise Passing(
-                f"{host} could not {what} (HTTP {status}: {_last(words)}); try again later", wait_asked(response)
-            )
-        raise ZoowizardError(f"{host} could not {what} (HTTP {status}: {_last(words)})")
-
-    def _refused(self) -> TokenRefused:
-        return TokenRefused(
-            f"{self.server.host} does not take your token: it is expired, or of another server; run `zoowizard login`"
-        )
 
 
 def place(server: Server, artifact_id: str) -> str:
@@ -355,23 +371,19 @@ def _draft(said: Any) -> Draft:
     manifest = said.get("manifest") if isinstance(said, dict) else None
     if not isinstance(manifest, dict) or not isinstance(said.get("id"), str):
         raise Passing("the server's answer about the draft was not to be understood; try again later")
-    return Draft(said["id"], manifest, said.get("staging") is not None, bool(said.get("versions")))
+    staging, versions = said.get("staging"), said.get("versions")
+    return Draft(
+        id=said["id"],
+        manifest=manifest,
+        staged=staging is not None,
+        versions=tuple(str(one.get("version")) for one in versions or () if isinstance(one, dict)),
+        in_place=isinstance(staging, list) and {"_intent": "edit_version"} in staging,
+    )
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
-
-
-def _scrubbed(text: str, token: str) -> str:
-    """What a server said, on one line, without the token, should it be in it."""
-    plain = printable(" ".join(text.split()))
-    return plain.replace(token, "…") if token else plain
-
-
-def _last(words: str) -> str:
-    """The sentence of a server's error, without the names of its exceptions."""
-    plain = words.removeprefix("RemoteException: ")
-    name, colon, rest = plain.partition(": ")
-    if colon and name.rpartition(".")[2].endswith(("Error", "Exception")):
-        plain = rest
-    return plain.strip("\"' ").rstrip(".")[:200] or "it did not say why"

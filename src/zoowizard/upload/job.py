@@ -19,17 +19,21 @@ def run(work: Mapping[str, Any], folder: Path, steps: "StepsLike") -> dict[str, 
 
     Raises ZoowizardError where it has to be called again; what arrived is kept.
     """
-    from zoowizard.upload.hypha import TokenRefused
+    if work.get("target") == "huggingface":
+        from zoowizard.upload import huggingface_send
+
+        return huggingface_send.run(work, handed(folder / HANDED_TOKEN), steps)
+    from zoowizard.upload.answers import TokenRefused
     from zoowizard.upload.tokens import token_for
     from zoowizard.upload.zoo import page_of, send
 
-    handed = _handed(folder / HANDED_TOKEN)
+    given = handed(folder / HANDED_TOKEN)
     record = Path(work["folder"])
 
     def token() -> str:
         kept = token_for(server_of_upload(record), {})
-        if handed or kept is not None:
-            return handed or (kept.secret if kept is not None else "")
+        if given or kept is not None:
+            return given or (kept.secret if kept is not None else "")
         raise TokenRefused(f"you are not logged in at {server_of_upload(record).host}; run `zoowizard login`")
 
     upload = send(record, token, steps)
@@ -56,7 +60,8 @@ def server_of_upload(folder: Path) -> "Server":
     return upload.server
 
 
-def _handed(path: Path) -> str:
+def handed(path: Path) -> str:
+    """The token that was handed over in this file, which is gone then; empty where there is none."""
     try:
         secret = path.read_text().strip()
         path.unlink()

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.upload.hypha import Hypha, Person, TokenRefused
+from zoowizard.upload.answers import TokenRefused
+from zoowizard.upload.hypha import Hypha, Person
 from zoowizard.upload.servers import Server
 from zoowizard.upload.tokens import LONGEST_TOKEN, Token, keep_token, token_for
 from zoowizard.upload.web import Patience

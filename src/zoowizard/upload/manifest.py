@@ -5,9 +5,24 @@ from typing import Any, Final
 
 from zoowizard import __version__
 from zoowizard.upload.contents import as_json
-from zoowizard.upload.hypha import Collection, Person
+from zoowizard.upload.hypha import Collection, Draft, Person
 from zoowizard.upload.state import Upload
 
+DRAFT: Final = "draft"
+IN_REVIEW: Final = "in-review"
+IN_REVISION: Final = "in-revision"
+PUBLISHED: Final = "published"
+TO_BE_DELETED: Final = "deletion-requested"
+GONE: Final = "gone"
+"""What the zoo's website calls the states of a model (its component StatusBadge); the last two are ours: there, a wish
+for deletion is an entry of its own, and what is deleted has no state."""
+OLD_STATUSES: Final = {"request-review": IN_REVIEW, "revision": IN_REVISION}
+"""What earlier versions of the website called them."""
+DELETION: Final = "request_deletion"
+"""The entry in which the website keeps that somebody asks for deletion: requested_by, requested_by_email, reason,
+requested_at in milliseconds since 1970."""
+COMMENTS: Final = "comments.json"
+"""The file of a model in which the website keeps what is said of it, by reviewers and others."""
 MARK: Final = "zoowizard"
 """The entry of the manifest that tells of the package; it holds the key by which the draft is known as ours."""
 
@@ -19,6 +34,7 @@ def manifest_of(upload: Upload, person: Person, told: Mapping[str, Any], status:
         "upload": upload.key,
         "package_sha256": upload.sha256,
         "tests": upload.tests,
+        **({"after": upload.after} if upload.after else {}),
     }
     if upload.tests != "passed":
         mark["insisted"] = "the package was uploaded although its tests did not pass here"
@@ -36,6 +52,30 @@ def is_ours(manifest: Mapping[str, Any], upload: Upload) -> bool:
     """Whether it is the manifest of this upload's draft."""
     mark = manifest.get(MARK)
     return isinstance(mark, dict) and mark.get("upload") == upload.key
+
+
+def same_package(manifest: Mapping[str, Any], upload: Upload) -> bool:
+    """Whether it tells of this very package."""
+    mark = manifest.get(MARK)
+    return isinstance(mark, dict) and mark.get("package_sha256") == upload.sha256
+
+
+def version_after(manifest: Mapping[str, Any]) -> str:
+    """After which published version this one of ours comes; empty where it is the first, or not ours."""
+    mark = manifest.get(MARK)
+    return str(mark.get("after") or "") if isinstance(mark, dict) else ""
+
+
+def status_of(draft: Draft) -> str:
+    """How it stands with a model in the zoo, as its website calls that."""
+    if not draft.staged:
+        return PUBLISHED if draft.published else GONE
+    if isinstance(draft.manifest.get(DELETION), dict):
+        return TO_BE_DELETED
+    if draft.published and draft.in_place:
+        return PUBLISHED
+    status = str(draft.manifest.get("status") or DRAFT)
+    return OLD_STATUSES.get(status, status)[:40]
 
 
 def permissions_for(person: Person, collection: Collection) -> dict[str, str]:

@@ -40,17 +40,24 @@ def server_of(asked: str | None = None, environment: Mapping[str, str] = os.envi
     the way could read the token.
     """
     text = (asked or environment.get(VARIABLE) or ZOO).strip()
-    named = "--server" if asked else VARIABLE
+    return Server(base_of(text, "--server" if asked else VARIABLE, ZOO))
+
+
+def base_of(text: str, named: str, example: str) -> str:
+    """The address of a server without a slash at its end. `named` is where it was written, `example` a right one.
+
+    Raises WrongUse as `server_of` does.
+    """
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         parts, host = urlsplit(""), ""
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or parts.query or parts.fragment:
-        raise WrongUse(f"{named}: {_shown(text)} is no address of a server; write for example {ZOO}")
+        raise WrongUse(f"{named}: {_shown(text)} is no address of a server; write for example {example}")
     if parts.scheme == "http" and not _is_here(host):
         raise WrongUse(f"{named}: {_shown(text)} is without encryption, so others could read the token; write https://")
-    return Server(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def _is_here(host: str) -> bool:

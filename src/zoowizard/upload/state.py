@@ -11,6 +11,7 @@ The record holds addresses that let whoever knows them write files of this draft
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +29,15 @@ FILE: Final = "upload.json"
 LOCK: Final = "lock"
 SCRATCH: Final = "unpacked"
 FOLDER: Final = "uploads"
+LOOKS: Final = 10
+LOOKS_EVERY_S: Final = 0.1
 
 Phase = Literal["queued", "draft", "sending", "verified", "submitted"]
 """`queued`: nothing is on the server. `draft`: it has the draft, be it of the first or of an earlier package.
 `sending`: files are under way. `verified`: the server has every byte. `submitted`: and the reviewers were asked."""
+
+WHOLE: Final = ("verified", "submitted")
+"""The phases of an upload of which the server has every byte."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -68,14 +74,46 @@ class File(BaseModel):
         return self.path == other.path and [one.md5 for one in self.parts] == [one.md5 for one in other.parts]
 
 
+class Said(BaseModel):
+    """What somebody said of the model in the zoo: who, when (None where that is not told), and the words."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str
+    at: AwareDatetime | None = None
+    text: str
+
+
+class Tested(BaseModel):
+    """The zoo's own test of a package, in short.
+
+    `service` and `run` are what the zoo calls who does it and the test itself, `said` is a sentence on how it went,
+    `sha256` is the package's. `lost` where the zoo knows nothing of a test that was asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str
+    service: str = ""
+    run: str = ""
+    state: Literal["asked", "passed", "failed", "lost"] = "asked"
+    said: str = ""
+    at: AwareDatetime
+
+
 class Upload(BaseModel):
     """One package on its way to one server.
 
     `key` is ours: by it the draft is known again on the server. `alias` is the draft's name, chosen before it is made,
     so that it can be made again without making it twice. `sha256` and `size` are the package's; `tests` is what its
     report said, `unknown` where there is none. `gone` are files of an earlier package that must go. `asked` says
-    whether the reviewers shall be asked. `status` is what the zoo called it when it was last seen, `problem` why it
-    stopped.
+    whether the reviewers shall be asked. `status` is what the zoo called it when it was last seen (at `seen`),
+    `problem` why it stopped, and then `waits` what it waits for, where that is a network or a login.
+
+    `said` is what stands with the model in the zoo, the oldest first: the reviewers' words, and the answers to them.
+    `tested` is the zoo's own test of it. `new_version` says that it goes as a new version of what is published, `after`
+    which of its versions that comes (empty until that is known). `zoo_version` is the newest version that was seen
+    there, empty where none is published. `withdrawn`: the person took it back, so nothing goes on by itself.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -98,6 +136,14 @@ class Upload(BaseModel):
     gone: list[str] = []
     status: str = ""
     problem: str = ""
+    waits: Literal["", "network", "login"] = ""
+    seen: AwareDatetime | None = None
+    said: list[Said] = []
+    tested: Tested | None = None
+    new_version: bool = False
+    after: str = ""
+    zoo_version: str = ""
+    withdrawn: bool = False
     at: AwareDatetime
 
     @property
@@ -108,7 +154,7 @@ class Upload(BaseModel):
     @property
     def pending(self) -> bool:
         """Whether there is still something to be sent or asked."""
-        return self.phase not in ("verified", "submitted") or (self.asked and self.phase != "submitted")
+        return not self.withdrawn and (self.phase not in WHOLE or (self.asked and self.phase != "submitted"))
 
     @property
     def sent(self) -> int:
@@ -185,7 +231,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as problem:
         raise ZoowizardError(f"could not make the folder {folder}: {(problem.strerror or '').lower()}") from problem
     try:
-        with held(folder / LOCK, wait=False):
+        with _held_soon(folder / LOCK):
             yield
             shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     except DraftBusy:
@@ -193,6 +239,21 @@ def locked(folder: Path) -> Iterator[None]:
             "this model is being uploaded already; `zoowizard jobs` shows how far that is, and `zoowizard jobs cancel` "
             "ends it"
         ) from None
+
+
+@contextlib.contextmanager
+def _held_soon(path: Path) -> Iterator[None]:
+    """Hold a lock, though the news may have it for a moment; see `upload.news`. Raises DraftBusy."""
+    with contextlib.ExitStack() as stack:
+        for left in reversed(range(LOOKS)):
+            try:
+                stack.enter_context(held(path, wait=False))
+                break
+            except DraftBusy:
+                if not left:
+                    raise
+            time.sleep(LOOKS_EVERY_S)
+        yield
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ Progress = Callable[[float, str], object]
 
 @dataclass(frozen=True)
 class Parcel:
-    """A package that passed its tests: the zip, its report (`.json`; the `.md` lies beside it), the zip's hash."""
+    """A package: the zip, its report (`.json`; the `.md` lies beside it; None where there is none), the zip's hash."""
 
     archive: Path
-    report: Path
+    report: Path | None
     sha256: str
 
 

@@ -60,6 +60,11 @@ def token_for(server: Server, environment: Mapping[str, str] = os.environ) -> To
     return Token(kept, str(file_of_tokens())) if kept else None
 
 
+def to_hand_over(token: Token | None) -> str:
+    """The token that a job has to be given, since it is kept nowhere; empty where the job finds it by itself."""
+    return token.secret if token is not None and VARIABLE in token.source else ""
+
+
 def keep_token(server: Server, secret: str) -> str:
     """Keep a token in the place of an older one; gives in words where. Raises ZoowizardError where it cannot be."""
     ring = usable_keyring()

@@ -19,8 +19,9 @@ import httpx
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.terminal import printable
+from zoowizard.upload.answers import NotThere
 from zoowizard.upload.contents import Limits, Piece, cut, etag_of
-from zoowizard.upload.hypha import LONGEST_URL_S, Hypha, NotThere
+from zoowizard.upload.hypha import LONGEST_URL_S, Hypha
 from zoowizard.upload.state import File, Part
 from zoowizard.upload.web import ANOTHER_TRY, Passing, Patience, again, open_client, told_plainly, wait_asked
 

@@ -5,7 +5,6 @@ before it was made. Nothing here publishes: that is for the reviewers, on the zo
 """
 
 import contextlib
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,25 +14,22 @@ from typing import Any, Final
 
 from zoowizard.atomic import write_bytes
 from zoowizard.errors import WrongUse, ZoowizardError
-from zoowizard.upload.contents import DESCRIPTION, Limits, Piece, cut, described, members, sha256_of, with_id
-from zoowizard.upload.hypha import AliasTaken, Draft, Hypha, NotThere, Person, page
-from zoowizard.upload.manifest import is_ours, manifest_of, permissions_for
-from zoowizard.upload.package import Package
+from zoowizard.upload.answers import NotThere, TokenRefused
+from zoowizard.upload.contents import DESCRIPTION, Limits, Piece, cut, described, members, with_id
+from zoowizard.upload.drafting import draft_for
+from zoowizard.upload.hypha import Draft, Hypha, Person, page
+from zoowizard.upload.manifest import COMMENTS, DELETION, DRAFT, GONE, IN_REVIEW, manifest_of
+from zoowizard.upload.package import Package, require_passed, require_unchanged
 from zoowizard.upload.receipts import Receipt, keep
 from zoowizard.upload.servers import Server
-from zoowizard.upload.state import SCRATCH, File, Upload, alone, locked, model_of, read, workspace_of, write
+from zoowizard.upload.state import SCRATCH, WHOLE, File, Upload, alone, locked, model_of, read, workspace_of, write
 from zoowizard.upload.telling import Pace, StepsLike, readable
 from zoowizard.upload.transfer import Sender, look
-from zoowizard.upload.web import Patience
+from zoowizard.upload.web import Patience, Unreachable
 
-DRAFT: Final = "draft"
-IN_REVIEW: Final = "in-review"
 FIRST_CONTACT: Final = Patience(tries_for_s=20.0)
 """Without a network this ends soon: what is queued can be sent later."""
-NAMES_TRIED: Final = 200
 KIND: Final = "zoo"
-WHOLE: Final = ("verified", "submitted")
-"""The phases of an upload of which the server has every byte."""
 STEPS: Final[Mapping[str, str]] = {
     "check": "check the package",
     "draft": "make a draft in the zoo",
@@ -43,18 +39,21 @@ STEPS: Final[Mapping[str, str]] = {
 }
 
 
-def queue(folder: Path, server: Server, package: Package, insist: bool = False, ask: bool = False) -> Upload:
+def queue(
+    folder: Path,
+    server: Server,
+    package: Package,
+    insist: bool = False,
+    ask: bool = False,
+    new_version: bool = False,
+) -> Upload:
     """Write down that this package shall go to this server; nothing is sent. What an earlier one left there is used.
 
-    `insist`: although its tests did not pass, which the zoo is then told. `ask`: ask the reviewers afterwards. Raises
-    ZoowizardError where the package did not pass its tests, is not there, or is another one than was tested.
+    `insist`: although its tests did not pass, which the zoo is then told. `ask`: ask the reviewers afterwards.
+    `new_version`: as a new version of what is published. Raises ZoowizardError where the package did not pass its
+    tests, is not there, or is another one than was tested.
     """
-    if package.tests != "passed" and not insist:
-        said = {"failed": "did not pass its tests", "unknown": "was not tested here, or was changed since"}
-        raise WrongUse(
-            f"{package.archive}: the package {said[package.tests]}; build it again with `zoowizard build`, or insist "
-            "with --insist: the zoo is then told so"
-        )
+    require_passed(package, insist, "the zoo is then told so")
     require_unchanged(package)
     size = package.archive.stat().st_size
     with locked(folder):
@@ -71,17 +70,21 @@ def queue(folder: Path, server: Server, package: Package, insist: bool = False, 
         )
         if (upload.sha256, upload.tests) != (package.sha256, package.tests):
             upload.sha256, upload.size, upload.tests = package.sha256, size, package.tests
+            upload.asked = upload.asked and upload.phase != "submitted"  # that was for the package before
             upload.phase = "draft" if upload.artifact_id else "queued"
+        if new_version:
+            if not upload.artifact_id:
+                raise WrongUse(
+                    f"{package.title}: nothing of it was uploaded from here to {server.host}, so it cannot be a new "
+                    "version; upload it without --new-version"
+                )
+            upload.new_version, upload.after = True, ""
+            upload.asked = upload.asked and upload.phase != "submitted"
+            upload.phase = "draft" if upload.phase in WHOLE else upload.phase
         upload.package, upload.title, upload.asked = str(package.archive), package.title, upload.asked or ask
-        upload.problem = ""
+        upload.problem, upload.withdrawn = "", False
         write(folder, upload)
     return upload
-
-
-def require_unchanged(package: Package) -> None:
-    """Raise ZoowizardError where the package is not there, or not the one that was tested."""
-    if sha256_of(package.archive) != package.sha256:
-        raise ZoowizardError(f"{package.archive} was changed since it was tested; build it again")
 
 
 def send(
@@ -97,11 +100,15 @@ def send(
     in the record, too; called again it goes on.
     """
     with alone(folder) as upload:
+        upload.withdrawn = False
         try:
             with Hypha(upload.server, token, patience) as hypha:
                 _send(folder, upload, hypha, steps, limits or Limits(), patience or Patience())
         except ZoowizardError as problem:
             upload.problem = str(problem)
+            upload.waits = (
+                "network" if isinstance(problem, Unreachable) else "login" if isinstance(problem, TokenRefused) else ""
+            )
             write(folder, upload)
             raise
         return upload
@@ -115,17 +122,21 @@ def _send(folder: Path, upload: Upload, hypha: Hypha, steps: StepsLike, limits: 
         step.note = f"as {person.name}"
         pieces = members(package.archive, folder / SCRATCH)
         name, text, told = described(pieces, package.archive)
+        if COMMENTS in pieces:
+            raise ZoowizardError(
+                f"{package.archive} holds a file named {COMMENTS}, in which the zoo keeps what reviewers say; give it "
+                "another name, and build the package again"
+            )
     _warn_of_end(person, steps)
     with steps.step("draft") as step:
-        draft = _draft(folder, upload, hypha, person, told)
-        _require_free(upload, draft)
-        step.note = upload.artifact_id
+        draft = draft_for(folder, upload, hypha, person, told, steps)
+        step.note = f"a new version of {upload.artifact_id}" if upload.after else upload.artifact_id
         ours = folder / DESCRIPTION
         content = with_id(text, told, upload.alias, upload.emoji).encode()
         write_bytes(ours, content, mode=0o600)
         del pieces[name]
         pieces[DESCRIPTION] = Piece(ours, 0, len(content))
-        _keep_receipt(folder, upload)
+        keep_receipt(folder, upload)
     anew = upload.phase not in WHOLE
     if anew:
         _send_files(folder, upload, hypha, pieces, steps, limits, patience)
@@ -148,7 +159,7 @@ def _send(folder: Path, upload: Upload, hypha: Hypha, steps: StepsLike, limits: 
         upload.phase = "verified"
     upload.problem = ""
     write(folder, upload)
-    _keep_receipt(folder, upload)
+    keep_receipt(folder, upload)
     if upload.asked and upload.phase != "submitted":
         with steps.step("submit") as step:
             _submit(folder, upload, hypha)
@@ -166,83 +177,14 @@ def submit(folder: Path, token: Callable[[], str], patience: Patience | None = N
 
 def _submit(folder: Path, upload: Upload, hypha: Hypha) -> None:
     draft = hypha.draft(upload.artifact_id)
-    if draft.published:
+    if draft.published and not (upload.new_version and draft.staged):
         raise ZoowizardError(f"{upload.artifact_id} is published already")
+    if DELETION in draft.manifest:
+        raise ZoowizardError(f"{upload.artifact_id} is to be deleted; `zoowizard upload` takes that back")
     if draft.manifest.get("status") != IN_REVIEW:
         hypha.describe(upload.artifact_id, {**draft.manifest, "status": IN_REVIEW})
     upload.phase, upload.status, upload.asked, upload.problem = "submitted", IN_REVIEW, True, ""
     write(folder, upload)
-
-
-def refresh(folder: Path, upload: Upload, hypha: Hypha) -> Upload:
-    """The record with the status that the zoo tells now. Raises ZoowizardError where it cannot be asked."""
-    if not upload.artifact_id:
-        return upload
-    draft = hypha.draft(upload.artifact_id)
-    status = "published" if draft.published else str(draft.manifest.get("status") or DRAFT)
-    if status != upload.status:
-        upload.status = status
-        write(folder, upload)
-    return upload
-
-
-def _draft(folder: Path, upload: Upload, hypha: Hypha, person: Person, told: Mapping[str, Any]) -> Draft:
-    """The draft on the server: the one that is there, or a new one. Its name is on disk before it is made."""
-    if upload.artifact_id:
-        try:
-            return _own(hypha.draft(upload.artifact_id), upload)
-        except NotThere:  # taken away by the zoo's team: it begins anew, under a new name
-            upload.artifact_id, upload.alias, upload.files, upload.gone, upload.phase = "", "", [], [], "queued"
-            upload.key = uuid.uuid4().hex
-            write(folder, upload)
-    collection = hypha.collection()
-    permissions = permissions_for(person, collection)
-    workspace = upload.collection.partition("/")[0]
-    for _ in range(NAMES_TRIED):
-        if not upload.alias:
-            animal = secrets.choice(tuple(collection.animals))
-            upload.alias, upload.emoji = f"{secrets.choice(collection.adjectives)}-{animal}", collection.animals[animal]
-            write(folder, upload)
-        try:
-            draft = hypha.create(upload.alias, manifest_of(upload, person, told, DRAFT), permissions)
-        except AliasTaken:  # by somebody else, or by us before we were interrupted
-            try:
-                draft = _own(hypha.draft(f"{workspace}/{upload.alias}"), upload)
-            except ZoowizardError as problem:
-                if not isinstance(problem, NotThere | _NotOurs):
-                    raise
-                upload.alias = ""
-                continue
-        upload.artifact_id, upload.phase, upload.status = draft.id, "draft", DRAFT
-        write(folder, upload)
-        return draft
-    raise ZoowizardError(f"{upload.server.host} has no free name left for a model; tell the zoo's team")
-
-
-class _NotOurs(ZoowizardError):
-    """The model on the server is not the one of this upload."""
-
-
-def _own(draft: Draft, upload: Upload) -> Draft:
-    if not is_ours(draft.manifest, upload):
-        raise _NotOurs(
-            f"{draft.id} in the zoo is not the draft of this upload any more; move {upload.title}'s record of it away"
-        )
-    return draft
-
-
-def _require_free(upload: Upload, draft: Draft) -> None:
-    """Refuse to change what reviewers look at, and what is published. Raises ZoowizardError."""
-    status = draft.manifest.get("status")
-    if draft.published:
-        raise ZoowizardError(f"{draft.id} is published already; a new version of it cannot be made from here yet")
-    if not draft.staged:
-        raise ZoowizardError(f"{draft.id} was withdrawn in the zoo; ask the zoo's team to open it again")
-    if status == IN_REVIEW and upload.phase not in WHOLE:
-        raise ZoowizardError(
-            f"{draft.id} is being reviewed, and the package was changed since; ask the reviewers to send it back first"
-        )
-    upload.status = str(status or DRAFT)
 
 
 def _describe(upload: Upload, hypha: Hypha, draft: Draft, person: Person, told: Mapping[str, Any]) -> None:
@@ -324,7 +266,7 @@ def _forget(folder: Path, upload: Upload, wrong: Sequence[File]) -> None:
     write(folder, upload)
 
 
-def _keep_receipt(folder: Path, upload: Upload) -> None:
+def keep_receipt(folder: Path, upload: Upload) -> None:
     """What became of the package so far, for the board."""
     if (model := model_of(folder)) is not None:
         keep(workspace_of(folder), model, receipt_of(upload))
@@ -332,7 +274,7 @@ def _keep_receipt(folder: Path, upload: Upload) -> None:
 
 def receipt_of(upload: Upload) -> Receipt:
     """What became of a package that has a draft: confirmed only where the server has every byte."""
-    whole = upload.phase in WHOLE
+    whole = upload.phase in WHOLE and upload.status != GONE
     return Receipt(
         kind=KIND,
         where=page_of(upload),

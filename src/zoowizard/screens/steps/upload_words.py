@@ -18,7 +18,6 @@ from zoowizard.upload.target import Parcel
 
 MOST_FILES: Final = 40
 WIDE: Final = 70
-LATER: Final = "This screen only saves it. `zoowizard login`, then `zoowizard upload`, bring it to the zoo as a draft."
 
 
 @dataclass(frozen=True)

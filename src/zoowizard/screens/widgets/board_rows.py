@@ -40,6 +40,7 @@ class BoardRow:
     state: str
     known: tuple[int, int]
     job: str | None
+    job_kind: str | None
     job_state: str | None
     order: tuple[Any, ...]
     haystack: str
@@ -60,6 +61,7 @@ def read_row(told: Mapping[str, Any]) -> BoardRow:
         told["state"],
         (told["known"][0], told["known"][1]),
         told["job"],
+        told["job_kind"],
         told["job_state"],
         tuple(told["order"]),
         "\n".join(cells).casefold(),
