@@ -31,7 +31,9 @@ from zoowizard.screens.board import (
     RetryUpload,
     ShowLog,
 )
+from zoowizard.screens.glyphs import GLYPHS
 from zoowizard.screens.settings import Settings, read_settings, write_settings
+from zoowizard.screens.widgets.plain_scrollbar import use_plain_scrollbars
 
 if TYPE_CHECKING:
     from zoowizard.drafts.store import Workspace
@@ -76,6 +78,8 @@ class ZoowizardApp(App[None]):
     ) -> None:
         """`here` is where models are looked for first; `clock` tells the time that is shown."""
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        if not GLYPHS.blocks:
+            use_plain_scrollbars()
         super().__init__()
         self.animation_level = "none"
         self.workspace_root = workspace_root
