@@ -364,5 +364,6 @@ def test_a_network_of_the_true_size_is_built_in_little_memory(tmp_path: Path) ->
     assert all(one["n_true"] == one["n_pred"] == one["n_matched"] > 10 for one in report["parity"]["per_image"])
     [apart] = report["differences"]
     assert apart["value"] <= 1e-3
+    assert [one["weight_format"] for one in report["formats"]] == ["pytorch_state_dict", "torchscript"]
     [weights] = (tmp_path / "workspace").glob("models/*/jobs/*/weights/weights-pytorch.pt")
     assert weights.samefile(checkpoint)

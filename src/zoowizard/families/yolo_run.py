@@ -95,13 +95,15 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     """A YAML mapping, by the safe loader. Raises ZoowizardError with a sentence that names the file."""
     import yaml
 
+    from zoowizard import plain_yaml
+
     name = printable(path.name)
     with opened(path) as file:
         raw = file.read(LARGEST_YAML + 1)
     if len(raw) > LARGEST_YAML:
         raise ZoowizardError(f"{name} is over 1 MB, far more than training writes; it is not read.")
     try:
-        told = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        told = plain_yaml.load(raw)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, UnicodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
         where = "" if mark is None else f" (line {mark.line + 1})"

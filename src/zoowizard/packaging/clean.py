@@ -28,6 +28,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 import yaml
 
+from zoowizard import plain_yaml
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs import forks
 from zoowizard.jobs.computer import memory_bytes
@@ -331,7 +332,7 @@ def _read_description(package: Path) -> Mapping[str, Any]:
                 text = archive.read(next(name for name in DESCRIPTIONS if name in archive.namelist()))
         else:
             text = package.read_bytes()
-        described = yaml.safe_load(text)
+        described = plain_yaml.load(text)
     except (OSError, StopIteration, yaml.YAMLError, UnicodeDecodeError):
         return {}  # the library itself will say what is wrong
     return described if isinstance(described, Mapping) else {}

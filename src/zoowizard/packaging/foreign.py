@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from zoowizard import plain_yaml
 from zoowizard.errors import ZoowizardError
 from zoowizard.packaging.archive import DESCRIPTIONS, unpack
 
@@ -37,7 +38,7 @@ def _read(described: Path, name: str) -> Mapping[str, Any]:
     if content.startswith(b"PK"):
         raise ZoowizardError(f"{name} is a damaged or shortened zip; download or copy it again")
     try:
-        told = yaml.safe_load(content.decode("utf-8")) if len(content) <= LARGEST_DESCRIPTION else None
+        told = plain_yaml.load(content.decode("utf-8")) if len(content) <= LARGEST_DESCRIPTION else None
     except yaml.MarkedYAMLError as problem:
         line = f" in line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
         raise ZoowizardError(f"{name}: {described.name} is no YAML: {problem.problem}{line}") from problem

@@ -135,6 +135,8 @@ def described(pieces: Mapping[str, Piece], package: Path) -> tuple[str, str, dic
     """
     import yaml
 
+    from zoowizard import plain_yaml
+
     name = next((one for one in DESCRIPTIONS if one in pieces), None)
     if name is None:
         raise ZoowizardError(f"{package} is no package of the zoo: there is no {DESCRIPTION} in it")
@@ -142,7 +144,7 @@ def described(pieces: Mapping[str, Piece], package: Path) -> tuple[str, str, dic
         raise ZoowizardError(f"{package}: {name} is too big to be a description")
     try:
         text = pieces[name].read().decode("utf-8")
-        told = yaml.safe_load(text)
+        told = plain_yaml.load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or any(not isinstance(key, str) for key in told):
