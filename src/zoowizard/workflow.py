@@ -87,6 +87,8 @@ def open_draft(workspace: Workspace, recognition: Recognition, called: str | Non
     family_name, checkpoint = _packageable(recognition)
     if called is None:
         started = start_draft(workspace, family_name, checkpoint, name_of_run(recognition.path))
+    elif not called.strip():
+        raise WrongUse("--as is empty; write the name of the model that shall be made of this checkpoint")
     else:
         started = named_draft(workspace, family_name, checkpoint, called)
     _require_family(workspace, started, family_name)

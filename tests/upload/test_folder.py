@@ -58,6 +58,27 @@ def test_what_did_not_pass_is_saved_only_where_one_insists(tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"nuclei.zip"}
 
 
+def test_a_file_of_somebody_else_is_not_replaced_unasked(tmp_path: Path) -> None:
+    package = a_hub_package(tmp_path, weights=1000)
+    place = tmp_path / "cells.zip"
+    place.write_bytes(b"another model")
+    told = ["upload", package.archive, "--insist", "--to", place]
+    refused = run_zoowizard(told)
+    assert refused.code == WRONG_USE and "cells.zip is there already" in refused.err
+    assert place.read_bytes() == b"another model"
+    assert run_zoowizard([*told, "--overwrite"]).code == DONE
+    assert place.read_bytes() == package.archive.read_bytes()
+    assert run_zoowizard(told).code == DONE  # it is there already
+
+
+def test_a_typing_error_in_a_place_makes_no_folder(tmp_path: Path) -> None:
+    package = a_hub_package(tmp_path, weights=1000)
+    refused = run_zoowizard(["upload", package.archive, "--insist", "--to", "hugingface:me/cells"])
+    assert refused.code == WRONG_USE and "hugingface:me/cells is no place; write zoo, huggingface:" in refused.err
+    refused = run_zoowizard(["upload", package.archive, "--insist", "--to", "zoo", "--overwrite"])
+    assert refused.code == WRONG_USE and "--overwrite is only for" in refused.err
+
+
 def test_a_folder_that_is_called_like_a_zip_is_a_folder(tmp_path: Path) -> None:
     package = a_hub_package(tmp_path, weights=1000)
     parcel = Parcel(package.archive, None, hashlib.sha256(package.archive.read_bytes()).hexdigest())

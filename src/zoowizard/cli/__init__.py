@@ -179,6 +179,7 @@ def _add_zoo(add: Adder) -> None:
         help="zoo (the default), huggingface:OWNER/NAME, or a folder or .zip of this computer",
     )
     sent.add_argument("--public", action="store_true", help="at Hugging Face, where it is private otherwise")
+    sent.add_argument("--overwrite", action="store_true", help="in a folder, replace another file of that name")
     sent.add_argument("--submit", action="store_true", help="then ask the zoo's reviewers to look at it")
     sent.add_argument("--new-version", action="store_true", help="as a new version of a model that is published")
     sent.add_argument("--pending", action="store_true", help="go on with all that are queued or were interrupted")

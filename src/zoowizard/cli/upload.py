@@ -1,6 +1,7 @@
 """The command `upload`: bringing packages to the zoo, to Hugging Face, or into a folder."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ def _place(given: argparse.Namespace) -> str:
         raise WrongUse("upload: --pending goes on with all that are queued, as it was said then; give it alone")
     named = ZOO if given.to is None else given.to
     place = ZOO if named == ZOO else HUGGINGFACE if named.partition(":")[0] == HUGGINGFACE else "folder"
+    if place == "folder" and re.match(r"\w+:", named) and not Path(named).exists():
+        raise WrongUse(
+            f"upload: --to {named} is no place; write zoo, huggingface:OWNER/NAME, or for a folder so called ./{named}"
+        )
     only_there = {
         "--submit": (given.submit, ZOO),
         "--new-version": (given.new_version, ZOO),
@@ -58,6 +63,8 @@ def _place(given: argparse.Namespace) -> str:
     for flag, (is_given, where) in {**only_there, "--public": (given.public, HUGGINGFACE)}.items():
         if is_given and place != where:
             raise WrongUse(f"upload: {flag} is only for what goes to {'the zoo' if where == ZOO else 'Hugging Face'}")
+    if given.overwrite and place != "folder":
+        raise WrongUse("upload: --overwrite is only for what is saved in a folder")
     return place
 
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def save(workspace: "Workspace", given: argparse.Namespace) -> int:
     """Save a package and its report, here and now; gives the exit code."""
     from zoowizard.launch import package_to_send
+    from zoowizard.upload.contents import sha256_of
     from zoowizard.upload.folder import FolderTarget
     from zoowizard.upload.package import require_passed
-    from zoowizard.upload.receipts import keep
+    from zoowizard.upload.receipts import keep, receipts
     from zoowizard.upload.target import Parcel
 
     if given.detach:
@@ -28,7 +29,15 @@ def save(workspace: "Workspace", given: argparse.Namespace) -> int:
     model, package = package_to_send(workspace, given.package, target.kind)
     require_passed(package, given.insist, "it is then saved all the same")
     parcel = Parcel(package.archive, package.report, package.sha256)
-    for sentence in target.summary(parcel):
+    summary = target.summary(parcel)
+    place = target.path_of(parcel)
+    before = [] if model is None else [one.where for one in receipts(workspace, model)]
+    is_ours = str(place) in before or (place.is_file() and sha256_of(place) == package.sha256)
+    if place.exists() and not given.overwrite and not is_ours:
+        raise WrongUse(
+            f"{place} is there already, and was not saved for this model; choose another name, or say --overwrite"
+        )
+    for sentence in summary:
         print(printable_lines(f"{target.folder}: {sentence}"), file=sys.stderr)
     receipt = target.send(parcel, lambda fraction, words: None)
     if model is not None:

@@ -18,13 +18,13 @@ from zoowizard.families.family import Recognition, Warning
 
 NAME = "cellpose"
 LABELS: Mapping[str, str] = {
-    "nbase": "channels by level",
+    "nbase": "channels",
     "nout": "outputs",
     "style": "style vector",
-    "residual": "residual blocks",
-    "concatenation": "levels concatenated",
-    "diam_mean": "diameter of network",
-    "diam_labels": "diameter in training",
+    "residual": "residual",
+    "concatenation": "concatenated",
+    "diam_mean": "net diameter",
+    "diam_labels": "mean diameter",
     "dtype": "number type",
 }
 USUAL: Final = 30.0

@@ -17,9 +17,9 @@ from zoowizard.families.family import Recognition, Warning
 
 NAME = "cellpose_sam"
 LABELS: Mapping[str, str] = {
-    "patch_px": "side of a patch",
+    "patch_px": "patch side",
     "nout": "outputs",
-    "diam_labels": "diameter in training",
+    "diam_labels": "mean diameter",
     "dtype": "number type",
 }
 _ENCODERS: Final = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}

@@ -109,8 +109,8 @@ def _drafts(workspace: Path | None) -> dict[str, str]:
         return {}
     from zoowizard.drafts.store import Workspace, drafts
 
-    found, _ = drafts(Workspace(workspace))
-    return {os.path.realpath(one.checkpoint): one.id for one in found if one.checkpoint is not None}
+    found, _ = drafts(Workspace(workspace))  # of several drafts of one checkpoint the oldest, as `build` takes it
+    return {os.path.realpath(one.checkpoint): one.id for one in reversed(found) if one.checkpoint is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

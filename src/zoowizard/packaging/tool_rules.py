@@ -223,8 +223,11 @@ def steps_among(known: frozenset[str], consequence: str) -> Rule:
         if not others:
             return None
         names = in_words(list(dict.fromkeys(others)), "and")
-        frameworks = {FRAMEWORK_OF_STEP[one] for one in others if one in FRAMEWORK_OF_STEP}
-        remedy = f"package what comes before {names}" if frameworks else f"do {names} inside the network"
+        remedy = f"do {names} inside the network"
+        if "cellpose_flow_dynamics" in others:
+            remedy = "build a package of flows of the same model, which gives flows and no objects"
+        elif any(one in FRAMEWORK_OF_STEP for one in others):
+            remedy = f"package the network's own outputs, without {names}"
         return Obstacle(f"it {consequence} {names}", remedy)
 
     return rule

@@ -59,7 +59,7 @@ class Tool:
 class ToolReport:
     """What is known of one tool and one package: whether it runs there, with which weights, why not, what would help.
 
-    `why` and `remedy` are sentences without a full stop, empty where it runs.
+    `why` and `remedy` are sentences without a full stop, empty where it runs; `weights` where it does not.
     """
 
     tool: str
@@ -106,7 +106,7 @@ def _report(tool: Tool, package: Package) -> ToolReport:
     return ToolReport(
         tool=tool.name,
         runs="no" if certain else "unknown" if obstacles else "yes",
-        weights=name,
+        weights="" if certain else name,
         why="; ".join(dict.fromkeys(one.why for one in obstacles)),
         remedy="; ".join(dict.fromkeys(one.remedy for one in obstacles)),
         read=tool.read,
@@ -167,7 +167,7 @@ def own_postprocessing(package: Package) -> Obstacle | None:
         return None
     return Obstacle(
         "its check says nothing of postprocessing, for which its workflows have their own",
-        "package what comes before it",
+        "package the network's own outputs, without postprocessing",
         False,
     )
 
