@@ -69,3 +69,10 @@ def test_a_fixed_size_that_is_too_small_for_the_halo_is_told() -> None:
     with pytest.raises(ZoowizardError, match="exactly 32 pixels along x"):
         plan_axis(AxisRule("x", 32, 0), 100, None)
     assert plan_axis(AxisRule("x", 32, 0, 4, 0, 1), 100, 640).tile == 24
+
+
+@pytest.mark.parametrize(("minimum", "wanted"), [(6000, None), (16, {"y": 6000, "x": 6000})])
+def test_a_block_that_no_memory_holds_is_refused(minimum: int, wanted: dict[str, int] | None) -> None:
+    rules = [AxisRule(name, minimum, 16, 0, 0, 16) for name in "yx"]
+    with pytest.raises(ZoowizardError, match=r"a block of 60\d\d x 60\d\d pixels \(y, x\) is too large for the memory"):
+        plan_axes(rules, {"y": 6000, "x": 6000}, 8 << 30, wanted)

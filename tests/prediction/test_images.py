@@ -12,6 +12,8 @@ from predictions import cells, predict
 from small_packages import Small, make_package
 
 from zoowizard.errors import ZoowizardError
+from zoowizard.prediction.network import open_package
+from zoowizard.prediction.pictures import write_file
 
 PLANE = ["channel", "y", "x"]
 ZERO_MEAN = {"id": "zero_mean_unit_variance", "kwargs": {"axes": PLANE, "eps": 1e-6}}
@@ -182,3 +184,49 @@ def test_files_that_are_no_images_are_named(packages: Any, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZoowizardError, match="empty holds no image"):
         predict(package, tmp_path / "empty", tmp_path / "out")
+
+
+def test_images_that_would_share_a_place_are_named(packages: Any, tmp_path: Path) -> None:
+    package, _ = packages["zero mean"]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.tif", "a.png", "a-tif.tif"):
+        iio.imwrite(folder / name, cells(40, 44))
+    with pytest.raises(ZoowizardError, match=r"a-tif.tif and a.tif would both be predicted into a-tif.tif"):
+        predict(package, folder, tmp_path / "out")
+    (folder / "a-tif.tif").unlink()
+    predict(package, folder, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a-tif.tif", "a-png.tif"}
+
+
+def test_an_image_that_came_since_a_death_is_not_replaced(packages: Any, tmp_path: Path) -> None:
+    package, _ = packages["zero mean"]
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", cells(40, 44))
+    (folder / "b.tif").write_bytes(b"broken")
+    with pytest.raises(ZoowizardError, match="1 of 2 images"):
+        predict(package, folder, out)
+    tifffile.imwrite(folder / "b.tif", cells(40, 44))
+    (out / "b.tif").write_bytes(b"of another tool")
+    with pytest.raises(ZoowizardError, match=r"b.tif: is there already"):
+        predict(package, folder, out)
+    assert (out / "b.tif").read_bytes() == b"of another tool"
+    predict(package, folder, out, overwrite=True)
+    assert tifffile.imread(out / "b.tif").shape == (40, 44)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".png"])
+def test_a_link_that_lies_in_wait_is_not_followed(tmp_path: Path, ending: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / f".saving-out{ending}").symlink_to(precious)
+    write_file(tmp_path / f"out{ending}", cells(8, 9), ("y", "x"), {})
+    assert precious.read_text() == "mine" and (tmp_path / f"out{ending}").stat().st_size > 100
+
+
+def test_a_source_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    bomb = "l0: &l0 [lol, lol]\n" + "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 5))
+    (tmp_path / "rdf.yaml").write_text(bomb + "weights: {onnx: {source: *l4}}\n")
+    with pytest.raises(ZoowizardError, match=r"weights.onnx must name its source and sha256 as text"):
+        open_package(tmp_path / "rdf.yaml", tmp_path / "unpacked")

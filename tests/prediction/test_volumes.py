@@ -1,22 +1,32 @@
 """OME-Zarr volumes, block by block: equal to the whole, within bounded memory, and going on after any death."""
 
 import json
+import os
+import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
 from predictions import cells, ome_zarr, predict
 from small_packages import Small, make_package
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.prediction import job, tasks, volume
+from zoowizard.prediction import job, omezarr, tasks, volume
+from zoowizard.prediction.pictures import Hints
+from zoowizard.prediction.record import Record
 
 VOLUME = ["channel", "z", "y", "x"]
 PERCENTILES = {"id": "scale_range", "kwargs": {"axes": VOLUME, "min_percentile": 1, "max_percentile": 99.8}}
+HINTS = Hints(("y", "x"), 1)
+ZSTD_HEAD = bytes.fromhex("28b52ffd 00 38")
+"""A frame that does not tell its size, and a window of 128 KB."""
 INNER = (slice(8, -8),) * 3
 
 
@@ -210,3 +220,179 @@ def test_a_zarr_whose_metadata_leads_elsewhere_is_refused(anisotropic: tuple[Pat
     (source / "zarr.json").write_text("{")
     with pytest.raises(ZoowizardError, match="is no metadata of a zarr"):
         predict(anisotropic[0], source, tmp_path / "out.zarr")
+
+
+def zarr_of_version_2(path: Path, **change: Any) -> Path:
+    """A zarr array of 64 x 64 pixels and one chunk, which is not there yet."""
+    path.mkdir(parents=True)
+    told = {"zarr_format": 2, "shape": [64, 64], "chunks": [64, 64], "dtype": "|u1", "order": "C", "fill_value": 0}
+    (path / ".zarray").write_text(json.dumps({**told, "compressor": None, "filters": None, **change}))
+    return path
+
+
+def read(path: Path) -> np.ndarray[Any, Any]:
+    return np.asarray(omezarr.open_picture(path, HINTS, "").pixels[:4, :4])
+
+
+@pytest.mark.parametrize(
+    ("decoy", "change", "sentence"),
+    [
+        ({"dtype": "<f4"}, {"dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}]}, "a zarr.json and a"),
+        (None, {"dtype": "|O", "data_type": "uint8", "filters": [{"id": "pickle"}]}, "packed with pickle"),
+        (None, {"compressor": {"id": "pickle", "name": "zlib"}}, "packed with pickle"),
+        (None, {"zarr_format": 3}, "metadata are of something else"),
+        (None, {"filters": [{"id": "delta", "dtype": "|V9000", "astype": "|u1"}]}, "holds |V9000 values"),
+    ],
+)
+def test_what_is_looked_at_is_what_zarr_follows(
+    tmp_path: Path, decoy: dict[str, Any] | None, change: dict[str, Any], sentence: str
+) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "was run",)
+
+    source = zarr_of_version_2(tmp_path / "in.zarr", **change)
+    (source / "0.0").write_bytes(pickle.dumps(Harm()))
+    if decoy is not None:
+        (source / "zarr.json").write_text(json.dumps(decoy))
+    with pytest.raises(ZoowizardError, match=re.escape(sentence)):
+        read(source)
+    assert not (tmp_path / "was run").exists()
+
+
+BOMB = bytes(1 << 24)
+
+
+@pytest.mark.parametrize(
+    ("codec", "chunk"),
+    [
+        ({"id": "bz2", "level": 9}, b""),
+        ({"id": "lzma"}, b""),
+        ({"id": "zlib", "level": 9}, numcodecs.Zlib(9).encode(BOMB)),
+        ({"id": "gzip", "level": 9}, numcodecs.GZip(9).encode(BOMB)),
+        ({"id": "lz4", "acceleration": 1}, numcodecs.LZ4().encode(BOMB)),
+        ({"id": "zstd", "level": 1}, numcodecs.Zstd(1).encode(BOMB)),
+        ({"id": "zstd", "level": 1}, ZSTD_HEAD + 128 * bytes((2, 0, 16, 0)) + bytes((3, 0, 16, 0))),
+        ({"id": "blosc", "cname": "zstd", "clevel": 9}, numcodecs.Blosc("zstd", 9).encode(BOMB)),
+        (None, BOMB),
+    ],
+    ids=["bz2", "lzma", "zlib", "gzip", "lz4", "zstd", "zstd without its size", "blosc", "not packed"],
+)
+def test_a_chunk_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, codec: dict[str, Any] | None, chunk: bytes
+) -> None:
+    source = zarr_of_version_2(tmp_path / "in.zarr", compressor=codec)
+    (source / "0.0").write_bytes(bytes(chunk))
+    with pytest.raises(ZoowizardError, match=r"is not to be trusted|larger than the metadata"):
+        read(source)
+
+
+def test_images_as_others_pack_them_are_read(tmp_path: Path) -> None:
+    image = cells(64, 64)
+    blosc, zlib = numcodecs.Blosc("zstd", 5), numcodecs.Zlib(1)
+    for number, more in enumerate(
+        (
+            *(
+                {"compressors": one, "zarr_format": 2}
+                for one in (blosc, zlib, numcodecs.GZip(1), numcodecs.LZ4(), None)
+            ),
+            {"compressors": numcodecs.Zstd(1), "filters": [numcodecs.Delta(dtype="<u2")], "zarr_format": 2},
+            *({"compressors": one} for one in (GzipCodec(), [BloscCodec(), Crc32cCodec()], ZstdCodec(checksum=True))),
+            {"shards": (64, 64)},
+        )
+    ):
+        path = tmp_path / f"{number}.zarr"
+        zarr.create_array(str(path), shape=image.shape, chunks=(32, 32), dtype="<u2", **more)[...] = image
+        np.testing.assert_array_equal(omezarr.open_picture(path, HINTS, "").pixels[...], image)
+    unsized = zarr_of_version_2(tmp_path / "unsized.zarr", compressor={"id": "zstd", "level": 1})
+    (unsized / "0.0").write_bytes(ZSTD_HEAD + bytes((3, 128, 0, 7)))  # one block: 4096 times a 7
+    np.testing.assert_array_equal(read(unsized), 7)
+
+
+@pytest.mark.parametrize("name", [".zattrs", "0.0"])
+def test_a_pipe_in_a_zarr_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    source = zarr_of_version_2(tmp_path / "in.zarr")
+    (source / ".zgroup").write_text('{"zarr_format": 2}')
+    (source / name).unlink(missing_ok=True)
+    os.mkfifo(source / name)
+    with pytest.raises(ZoowizardError, match="is no plain file"):
+        read(source)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"datasets": 5}, "`datasets` in its multiscales is no list"),
+        ({"axes": {"y": 1, "x": 2}}, "`axes` in its multiscales is no list"),
+        ({"coordinateTransformations": 7}, "`coordinateTransformations` in its multiscales is no list"),
+        (
+            {
+                "axes": [{"name": "y", "unit": []}, {"name": "x", "unit": []}],
+                "coordinateTransformations": [{"type": "scale", "scale": [1, 1]}],
+            },
+            "",
+        ),
+        ({"coordinateTransformations": [{"type": "scale", "scale": [10**400, 1]}]}, ""),
+    ],
+)
+def test_metadata_of_a_wrong_kind_is_named(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
+    zarr_of_version_2(tmp_path / "in.zarr/0")
+    told = {"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}], **change}
+    (tmp_path / "in.zarr/.zattrs").write_text(json.dumps({"multiscales": [told]}))
+    if sentence:
+        with pytest.raises(ZoowizardError, match=re.escape(sentence)):
+            read(tmp_path / "in.zarr")
+    else:
+        assert omezarr.open_picture(tmp_path / "in.zarr", HINTS, "").pixel_size == {}
+
+
+@pytest.mark.parametrize("there", ["pipe", "nested"])
+def test_a_record_that_is_none_is_told_or_begun_anew(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "record"
+    if there == "pipe":
+        os.mkfifo(path)
+        with pytest.raises(ZoowizardError, match="is no plain file"):
+            Record(path, {}, overwrite=False)
+    else:
+        path.write_bytes(b"[" * 100_000 + b"\n")
+        assert not Record(path, {}, overwrite=False).resumed
+
+
+def test_an_image_of_absurdly_many_places_is_refused(anisotropic: tuple[Path, Small], tmp_path: Path) -> None:
+    chunks = {"name": "regular", "configuration": {"chunk_shape": [1, 1, 8, 8]}}
+    source = ome_zarr(tmp_path / "in.zarr", cells(1, 1, 8, 8), "tzyx")
+    told = json.loads((source / "s0/zarr.json").read_text())
+    changed = {**told, "shape": [30_000_000, 1, 8, 8], "chunk_grid": chunks}
+    (source / "s0/zarr.json").write_text(json.dumps(changed))
+    with pytest.raises(ZoowizardError, match=r"in 3e\+07 blocks .*give a smaller piece"):
+        predict(anisotropic[0], source, tmp_path / "out.zarr")
+
+
+def test_what_others_put_there_is_not_removed(
+    anisotropic: tuple[Path, Small], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, _ = anisotropic
+    source = ome_zarr(tmp_path / "in.zarr", cells(24, 30, 30), "zyx")
+    out, part = tmp_path / "out.zarr", tmp_path / "out.zarr.part"
+    part.mkdir()
+    (part / "thesis.txt").write_text("years")
+    for overwrite in (False, True):
+        with pytest.raises(ZoowizardError, match="no prediction began it"):
+            predict(package, source, out, overwrite=overwrite)
+    assert (part / "thesis.txt").read_text() == "years"
+    (part / "thesis.txt").unlink()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(volume, "predict_block", killed)
+        predict(package, source, out)
+    (part / "thesis.txt").write_text("years")
+    out.mkdir()
+    (out / "other").write_text("of another tool")
+    with pytest.raises(ZoowizardError, match="is there already; choose another place, or give --overwrite"):
+        predict(package, source, out)
+    assert (out / "other").read_text() == "of another tool"
+    predict(package, source, out, overwrite=True)
+    assert pixels(out).shape == (2, 24, 30, 30) and (part / "thesis.txt").read_text() == "years"

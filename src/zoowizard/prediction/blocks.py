@@ -146,6 +146,7 @@ def plan_axes(
     """Cut all axes; the blocks are as large as `wanted`, or else so large that a network of usual width fits.
 
     Three times the halo at least, so that a third of what is computed is new along each axis. `whole`: not at all.
+    Raises ZoowizardError where a block would not fit into the memory.
     """
     if whole:
         return [plan_axis(rule, sizes[rule.name], None) for rule in rules]
@@ -155,7 +156,14 @@ def plan_axes(
         rule.name: (wanted or {}).get(rule.name) or max(sides[rule.name], rule.fitting(3 * max(rule.halo, rule.lost)))
         for rule in rules
     }
-    return [plan_axis(rule, sizes[rule.name], chosen[rule.name]) for rule in rules]
+    cut = [plan_axis(rule, sizes[rule.name], chosen[rule.name]) for rule in rules]
+    if math.prod(axis.block for axis in cut) * BYTES_A_VOXEL > memory_bytes:
+        block = " x ".join(str(axis.block) for axis in cut)
+        raise ZoowizardError(
+            f"a block of {block} pixels ({', '.join(rule.name for rule in rules)}) is too large for the memory, "
+            f"{memory_bytes / 1e9:.1f} GB; choose smaller ones with --block, unless the package takes none smaller"
+        )
+    return cut
 
 
 def _whole(rule: AxisRule, size: int) -> int:

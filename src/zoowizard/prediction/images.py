@@ -21,6 +21,7 @@ from zoowizard.prediction.tasks import (
     output_bytes,
     plan_for,
     predict_block,
+    require_apart,
     require_free,
     what_is_run,
 )
@@ -46,13 +47,12 @@ def one_image(task: Task, network: Network, asked: Asked, steps: Steps, step: St
         )
     targets = {one.id: np.zeros(made.output_shape(one), one.dtype) for one in network.outputs}
     pace = None if step is None else Pace(step, made.blocks)
-    for place, frame in enumerate(made.frames):
+    for frame in made.frames:
         values = statistics(made, network, frame)
         for number in np.ndindex(*(axis.count for axis in made.axes)):
             predict_block(made, network, frame, number, values, targets)
             if pace is not None:
                 pace.tell()
-        del place
     return _save(task, network, made, targets)
 
 
@@ -87,6 +87,7 @@ def folder_of_images(
     tasks: Sequence[Task], network: Network, asked: Asked, output: Path, steps: Steps
 ) -> dict[str, Any]:
     """Predict all images of a folder; one that cannot be predicted does not stop the others."""
+    require_apart((task.source, path) for task in tasks for path in task.goes_to(network).values())
     output.mkdir(parents=True, exist_ok=True)
     planned = [str(path) for task in tasks for path in task.goes_to(network).values()]
     is_new = not (output / RECORD).exists()
@@ -116,6 +117,17 @@ def folder_of_images(
     return {"outputs": [str(path) for path in written], "predicted": len(tasks), "status": "passed"}
 
 
+def _claim(paths: Sequence[Path], record: Record, asked: Asked) -> None:
+    """Note that we write there, so that what lies there after a death is known as ours.
+
+    Raises ZoowizardError where something else came there since the beginning.
+    """
+    for path in paths:
+        if f"writes {path}" not in record.done:
+            require_free([path], asked)
+            record.finish(f"writes {path}")
+
+
 def _predict_all(
     tasks: Sequence[Task], network: Network, asked: Asked, record: Record, steps: Steps
 ) -> Iterator[tuple[Task, list[Path] | Exception]]:
@@ -137,12 +149,13 @@ def _predict_all(
                 if (kind := text.replace(picture.name, "")) not in said:  # the same of a hundred images is told once
                     said.add(kind)
                     steps.note("warning", text)
+            _claim(paths, record, asked)
             if made.blocks > 1:
                 done = one_image(task, network, asked, steps, None)
                 record.finish(picture.identity)
                 yield task, done
                 continue
-            frame, number = made.frames[0], (0,) * len(made.axes)
+            frame, number = next(made.frames), (0,) * len(made.axes)
             one = (task, made, read_block(made, network, frame, number), statistics(made, network, frame))
         except Exception as problem:
             yield task, problem
@@ -179,7 +192,9 @@ def _predict_together(
     for place, (task, made, _, _) in enumerate(waiting):
         try:
             targets = {one.id: np.zeros(made.output_shape(one), one.dtype) for one in network.outputs}
-            put(targets, made, network, made.frames[0], number, {name: one[place] for name, one in predicted.items()})
+            put(
+                targets, made, network, next(made.frames), number, {name: one[place] for name, one in predicted.items()}
+            )
             done = _save(task, network, made, targets)
             record.finish(made.picture.identity)
         except Exception as problem:

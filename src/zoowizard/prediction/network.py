@@ -19,6 +19,8 @@ from zoowizard.prediction.pictures import IN_UM, Array
 from zoowizard.prediction.statistics import Wanted
 
 MOST_TOGETHER: Final = 32
+MOST_SHOWN: Final = 200
+"""Characters of what a package says, in a sentence."""
 NEEDS_WHOLE: Final = {
     "cellpose_flow_dynamics": "labels that follow flows need the whole image",
     "stardist_postprocessing": "labels that are chosen among polygons need the whole image",
@@ -324,15 +326,19 @@ def _check_weights(folder: Path, told: Mapping[str, Any], name: str, weights: st
     for key, entry in entries.items():
         if weights and key != weights:
             continue
-        source, digest = str(entry.get("source")), entry.get("sha256")
+        source, digest = entry.get("source"), entry.get("sha256")
+        if not isinstance(source, str) or not isinstance(digest, str | None):
+            raise ZoowizardError(f"{name}: weights.{key} must name its source and sha256 as text")
         if source.startswith(("http://", "https://")):
-            raise ZoowizardError(f"{name}: weights.{key}.source is {source}; download the package as a zip")
+            raise ZoowizardError(
+                f"{name}: weights.{key}.source is {source[:MOST_SHOWN]}; download the package as a zip"
+            )
         if reason := why_not_plain(source):
-            raise ZoowizardError(f"{name}: weights.{key}.source is `{source}`, and {reason}")
+            raise ZoowizardError(f"{name}: weights.{key}.source is `{source[:MOST_SHOWN]}`, and {reason}")
         if not (folder / source).is_file():
             raise ZoowizardError(f"{name}: there is no {source}, which weights.{key}.source names")
         found[key] = sha256(folder / source)
-        if digest and found[key] != str(digest).lower():
+        if digest and found[key] != digest.lower():
             raise ZoowizardError(
                 f"{name}: {source} is not the file that weights.{key}.sha256 tells: it is damaged or was changed"
             )

@@ -1,10 +1,11 @@
 """Images to be predicted, whatever file they are in: axes by name, pixel sizes, and pixels that are read when asked."""
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import tifffile
@@ -238,32 +239,32 @@ def write_file(path: Path, pixels: Array, axes: Sequence[str], pixel_size: Mappi
     TIFF has its axes and pixel sizes as ImageJ reads them, or as OME where ImageJ has no such type. Raises
     ZoowizardError where PNG cannot hold it, OSError where it cannot be saved.
     """
-    beside = path.with_name(f".saving-{path.name}")
+    beside = path.with_name(f".saving-{secrets.token_hex(8)}")
     try:
-        match path.suffix.lower():
-            case ".npy":
-                with beside.open("wb") as file:
+        with beside.open("x+b") as file:  # never what lies there, a link that leads elsewhere least of all
+            match path.suffix.lower():
+                case ".npy":
                     np.save(file, pixels)
-            case ".png":
-                _write_png(path, beside, pixels)
-            case _:
-                _write_tiff(beside, pixels, axes, pixel_size)
+                case ".png":
+                    _write_png(path, file, pixels)
+                case _:
+                    _write_tiff(file, pixels, axes, pixel_size)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _write_png(path: Path, beside: Path, pixels: Array) -> None:
+def _write_png(path: Path, file: IO[bytes], pixels: Array) -> None:
     from imageio import v3 as iio
 
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise ZoowizardError(
             f"{path.name}: a PNG cannot hold {pixels.dtype} values of {_by(pixels.shape)}; let it end in .tif"
         )
-    beside.write_bytes(iio.imwrite("<bytes>", pixels, extension=".png"))
+    file.write(iio.imwrite("<bytes>", pixels, extension=".png"))
 
 
-def _write_tiff(beside: Path, pixels: Array, axes: Sequence[str], pixel_size: Mapping[str, float]) -> None:
+def _write_tiff(file: IO[bytes], pixels: Array, axes: Sequence[str], pixel_size: Mapping[str, float]) -> None:
     order = [name for name in ("time", "z", "channel", "y", "x") if name in axes]
     pixels = np.ascontiguousarray(pixels.transpose([axes.index(name) for name in order]))
     letters = "".join({"time": "T", "channel": "C"}.get(name, name.upper()) for name in order)
@@ -273,12 +274,10 @@ def _write_tiff(beside: Path, pixels: Array, axes: Sequence[str], pixel_size: Ma
         if "x" in pixel_size and "y" in pixel_size:
             metadata |= {"unit": "um", **({"spacing": pixel_size["z"]} if "z" in pixel_size else {})}
             resolution = (1 / pixel_size["x"], 1 / pixel_size["y"])
-        tifffile.imwrite(
-            beside, pixels, imagej=True, photometric="minisblack", metadata=metadata, resolution=resolution
-        )
+        tifffile.imwrite(file, pixels, imagej=True, photometric="minisblack", metadata=metadata, resolution=resolution)
         return
     sizes = {f"PhysicalSize{axis.upper()}": size for axis, size in pixel_size.items()}
     units = {f"PhysicalSize{axis.upper()}Unit": "µm" for axis in pixel_size}
     tifffile.imwrite(
-        beside, pixels, ome=True, photometric="minisblack", metadata={"axes": letters, **sizes, **units}, bigtiff=True
+        file, pixels, ome=True, photometric="minisblack", metadata={"axes": letters, **sizes, **units}, bigtiff=True
     )

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,11 @@ class Record:
         process is at it; OSError where it cannot be written.
         """
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe is not waited for
+        self._descriptor = os.open(path, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise ZoowizardError(f"{path} is no plain file, and what is done is kept there; move it away")
         self.done: set[str] = set()
         self.told: dict[str, Any] = {}
         try:
@@ -98,7 +103,7 @@ def _read(descriptor: int) -> tuple[list[dict[str, Any]], int]:
     for raw in content.splitlines(keepends=True):
         try:
             line = json.loads(raw) if raw.endswith(b"\n") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict):
             break

@@ -20,21 +20,29 @@ MEASURED_VALUES: Final = 1 << 20
 """So many values of an image are looked at at once for its statistics, unless a chunk has more."""
 BYTES_A_WHOLE_VOXEL: Final = 64
 """What a voxel of an image needs at least that must be predicted whole."""
+MOST_BLOCKS: Final = 10_000_000
+"""At some hundred blocks a second they take a day."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How an image is predicted: `loops` are axes that the network does not know, each place predicted by itself.
 
+    `places` are those along each of `loops`.
     `channels` are the places of the image's channels that are fed, None where the network has no such axis or the image
     has none.
     """
 
     picture: Picture
     loops: tuple[str, ...]
-    frames: tuple[tuple[int, ...], ...]
+    places: tuple[Sequence[int], ...]
     channels: tuple[int, ...] | None
     axes: tuple[AxisPlan, ...]
+
+    @property
+    def frames(self) -> Iterator[tuple[int, ...]]:
+        """A place for each of `loops`, all of them; the last changes fastest."""
+        return itertools.product(*self.places)
 
     @property
     def blocks_a_frame(self) -> int:
@@ -44,7 +52,7 @@ class Plan:
     @property
     def blocks(self) -> int:
         """All blocks."""
-        return len(self.frames) * self.blocks_a_frame
+        return math.prod(map(len, self.places)) * self.blocks_a_frame
 
     def output_axes(self, output: Output) -> tuple[str, ...]:
         """The axes of the whole output by name; a single channel is none."""
@@ -54,7 +62,7 @@ class Plan:
 
     def output_shape(self, output: Output) -> tuple[int, ...]:
         """The shape of the whole output, in the order of its axes."""
-        sizes = {name: len({frame[place] for frame in self.frames}) for place, name in enumerate(self.loops)}
+        sizes = {name: len(set(places)) for name, places in zip(self.loops, self.places, strict=True)}
         if "channel" not in sizes:
             sizes["channel"] = output.channels or 1
         sizes |= {axis.rule.name: axis.output_size(output.spatial[axis.rule.name]) for axis in self._of(output)}
@@ -103,14 +111,24 @@ def plan(
             raise ZoowizardError(f"{picture.name} has {sizes['channel']} channels; choose one with --channel 0")
     axes = plan_axes(network.rules, sizes, memory_bytes, block, whole=bool(network.whole))
     if network.whole:
-        voxels = math.prod(sizes[rule.name] for rule in network.rules) * (network.channels or 1)
+        voxels = math.prod(axis.block for axis in axes) * (network.channels or 1)
         if voxels * BYTES_A_WHOLE_VOXEL > memory_bytes:
             raise ZoowizardError(
                 f"{picture.name} has {voxels / 1e6:.0f} million values, too many for the memory at once, and it "
                 f"cannot be predicted in blocks: {network.whole}; give a smaller piece of it"
             )
     places = [channels if channels is not None and each and name == "channel" else range(sizes[name]) for name in loops]
-    return Plan(picture, tuple(loops), tuple(itertools.product(*places)), None if each else channels, tuple(axes))
+    made = Plan(picture, tuple(loops), tuple(places), None if each else channels, tuple(axes))
+    if made.blocks > MOST_BLOCKS:
+        raise ZoowizardError(
+            f"{picture.name} would be predicted in {made.blocks:.1g} blocks ({_sides(picture)}), more than the "
+            f"{MOST_BLOCKS:.0e} that are predicted at once; give a smaller piece of it"
+        )
+    return made
+
+
+def _sides(picture: Picture) -> str:
+    return ", ".join(f"{name} {size:.3g}" for name, size in picture.sizes.items())
 
 
 def _channels(picture: Picture, network: Network, asked: str) -> tuple[tuple[int, ...] | None, bool]:
@@ -241,10 +259,9 @@ def statistics(made: Plan, network: Network, frame: Sequence[int]) -> list[Array
         places = [place for place, one in enumerate(network.of_dataset) if one is of_dataset]
         if not places:
             continue
-        frames = made.frames if of_dataset else (tuple(frame),)
 
-        def parts(frames: Sequence[Sequence[int]] = frames) -> Iterator[Array]:
-            for one in frames:
+        def parts(of_dataset: bool = of_dataset) -> Iterator[Array]:
+            for one in made.frames if of_dataset else (frame,):
                 yield from _parts(made, network, one)
 
         for place, value in zip(places, measure([wanted[place] for place in places], parts), strict=True):
@@ -293,7 +310,7 @@ def put(
     """Write what was predicted of one block (its axes without the batch) to its places in the whole outputs."""
     at = dict(zip(made.loops, frame, strict=True))
     if "channel" in at:
-        at["channel"] = sorted({one[made.loops.index("channel")] for one in made.frames}).index(at["channel"])
+        at["channel"] = sorted(set(made.places[made.loops.index("channel")])).index(at["channel"])
     for output in network.outputs:
         axes = made.output_axes(output)
         where: dict[str, Any] = {**at}

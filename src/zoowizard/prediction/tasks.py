@@ -1,13 +1,13 @@
 """What is to be predicted and where it goes, and how far that is."""
 
+import math
 import os
 import time
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
@@ -47,7 +47,7 @@ class Task:
 
 
 def tasks_of(source: Path, output: Path) -> list[Task]:
-    """The images at `source`, and a place for each. Raises ZoowizardError where there is none."""
+    """The images at `source`, and a place for each. Raises ZoowizardError where there is none, or two share one."""
     if not source.is_dir() or omezarr.is_zarr(source):
         if output.suffix.lower() in (".tif", ".tiff", ".png", ".npy", ".zarr"):
             return [Task(source, output)]
@@ -61,7 +61,19 @@ def tasks_of(source: Path, output: Path) -> list[Task]:
     for one in images:
         stem = one.stem if names.count(one.stem) == 1 else one.name.replace(".", "-")
         tasks.append(Task(one, output / f"{stem}{'.zarr' if one.is_dir() else '.tif'}"))
+    require_apart((task.source, task.destination) for task in tasks)
     return tasks
+
+
+def require_apart(places: Iterable[tuple[Path, Path]]) -> None:
+    """Raises ZoowizardError where two images (source, destination) would go to one file, in capitals or not."""
+    taken: dict[str, Path] = {}
+    for source, destination in places:
+        other = taken.setdefault(unicodedata.normalize("NFC", str(destination)).casefold(), source)
+        if other != source:
+            raise ZoowizardError(
+                f"{other.name} and {source.name} would both be predicted into {destination.name}; rename one of them"
+            )
 
 
 def open_picture(task: Task, network: Network, asked: Asked) -> Picture:
@@ -119,7 +131,7 @@ def predict_block(
 
 def output_bytes(made: Plan, output: Output) -> int:
     """Bytes of a whole output."""
-    return int(np.prod(made.output_shape(output), dtype=np.int64)) * output.dtype.itemsize
+    return math.prod(made.output_shape(output)) * output.dtype.itemsize
 
 
 class Pace:

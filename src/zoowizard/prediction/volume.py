@@ -1,5 +1,7 @@
 """Predicting an image into OME-Zarr, block by block, so that it may be larger than memory and go on after any death."""
 
+import contextlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step, Steps
 from zoowizard.prediction import omezarr
 from zoowizard.prediction.network import Network, Output
-from zoowizard.prediction.pictures import Picture
+from zoowizard.prediction.pictures import Array, Picture
 from zoowizard.prediction.record import Record, held
 from zoowizard.prediction.run import Plan, statistics, warnings
 from zoowizard.prediction.tasks import (
@@ -44,31 +46,53 @@ def volume(
     what = what_is_run(network, asked, {"image": picture.identity, "blocks": blocks})
     if resumes and not part.exists() and all(path.exists() for path in paths.values()):
         return list(paths.values())
+    _require_own(part)
     if not (part / RECORD).exists():
         require_free(paths.values(), asked)
     for text in warnings(picture, network, made):
         steps.note("warning", text)
     part.mkdir(parents=True, exist_ok=True)
     record = Record(part / RECORD, what, asked.overwrite)
-    with held(record, {"": ""}):
+    with held(record, {}):
         if not record.resumed:
             for leftover in part.glob("*.zarr"):
-                shutil.rmtree(leftover)
+                _remove(leftover)
+        require_free(_not_moved(paths, part, record).values(), asked)
         _require_room(part, made, network, record)
-        targets = {}
-        for output in network.outputs:
-            if "written" not in record.done:
-                targets[output.id] = _target(part, made, output, picture)
         if "written" not in record.done:
+            targets = {output.id: _target(part, made, output, picture) for output in network.outputs}
             _predict_volume(made, network, record, targets, step)
             record.finish("written")
-        for name, path in paths.items():
-            if (part / f"{name}.zarr").exists():
-                if path.exists():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-                (part / f"{name}.zarr").rename(path)
-    shutil.rmtree(part)
+        for name, path in _not_moved(paths, part, record).items():
+            require_free([path], asked)  # it may have come while the blocks were predicted
+            _remove(path)
+            (part / f"{name}.zarr").rename(path)
+    with contextlib.suppress(OSError):  # what others put there stays
+        part.rmdir()
     return list(paths.values())
+
+
+def _require_own(part: Path) -> None:
+    """Raises ZoowizardError where there is a folder (or else) of that name which no prediction made."""
+    if os.path.lexists(part) and (
+        part.is_symlink() or not part.is_dir() or (any(part.iterdir()) and not (part / RECORD).exists())
+    ):
+        raise ZoowizardError(
+            f"{part} is there already and no prediction began it; the parts of this one go there, so move it away"
+        )
+
+
+def _not_moved(paths: Mapping[str, Path], part: Path, record: Record) -> dict[str, Path]:
+    """The outputs that do not lie at their places yet: once all is written, those still in `part`."""
+    is_written = "written" in record.done
+    return {name: path for name, path in paths.items() if not is_written or (part / f"{name}.zarr").exists()}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _target(part: Path, made: Plan, output: Output, picture: Picture) -> Any:
@@ -93,14 +117,14 @@ def _predict_volume(
     if step is not None and record.done:
         step.note = f"{len(record.done)} of {made.blocks} blocks were there already"
     for place, frame in enumerate(made.frames):
-        blocks = [(place * made.blocks_a_frame + count, number) for count, number in enumerate(np.ndindex(*counts))]
-        left = [(key, number) for key, number in blocks if str(key) not in record.done]
-        if not left:
-            continue
-        if f"statistics {place}" not in record.told:
-            record.tell(f"statistics {place}", [value.tolist() for value in statistics(made, network, frame)])
-        values = [np.array(value, np.float64) for value in record.told[f"statistics {place}"]]
-        for key, number in left:
+        values: list[Array] | None = None
+        for key, number in enumerate(np.ndindex(*counts), place * made.blocks_a_frame):
+            if str(key) in record.done:
+                continue
+            if f"statistics {place}" not in record.told:
+                record.tell(f"statistics {place}", [value.tolist() for value in statistics(made, network, frame)])
+            if values is None:
+                values = [np.array(value, np.float64) for value in record.told[f"statistics {place}"]]
             predict_block(made, network, frame, number, values, targets)
             record.finish(str(key))
             if pace is not None:
