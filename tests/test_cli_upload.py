@@ -1,6 +1,7 @@
 """Uploading from the command line: a real package of the sample, a real server, jobs that outlive the terminal."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,21 @@ def test_what_cannot_be_uploaded(server: Zoo, tmp_path: Path) -> None:
     ):
         ran = run_zoowizard(arguments)
         assert ran.code == WRONG_USE and sentence in ran.err and ran.err.count("\n") == 1, ran.err
+
+
+def test_a_log_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    log = create(tmp_path / "jobs", "selftest", "x", {"do": []}) / "log.txt"
+    written = "\x1b]52;c;cm0gLXJmIH4K\x07\x1b[2Jfirst\na\tb\n\x1b]0;title\x07second\n"
+    log.write_text(written)
+    command = ["jobs", "log", "--workspace", str(tmp_path)]
+    assert run_zoowizard(command).out == written, "a file or a program gets what was written"
+    reader, terminal = pty.openpty()
+    subprocess.run([sys.executable, "-m", "zoowizard", *command], stdout=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(reader, 1 << 16)
+    os.close(reader)
+    assert shown == b"]52;c;cm0gLXJmIH4K[2Jfirst\r\na       b\r\n]0;titlesecond\r\n"
 
 
 def until(holds: object) -> None:

@@ -10,6 +10,7 @@ from zoowizard.drafts.workspace import Workspace
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.folder import read_spec
 from zoowizard.jobs.state import Job
+from zoowizard.terminal import printable
 from zoowizard.upload import huggingface, state
 from zoowizard.upload.huggingface import HubUpload
 from zoowizard.upload.state import FOLDER, Upload
@@ -130,7 +131,11 @@ def status_of(standing: Standing) -> str:
 
 
 def note_of(standing: Standing) -> str:
-    """What the board's notes say of it."""
+    """What the board's notes say of it, without what steers a terminal."""
+    return "\n".join(printable(line) for line in _note_of(standing).split("\n"))
+
+
+def _note_of(standing: Standing) -> str:
     at_hub, name = isinstance(standing.record, HubUpload), standing.name
     place, called = "Hugging Face" if at_hub else "the zoo", f": {name}" if name else ""
     match standing.state:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoowizard.cli.build import finish
-from zoowizard.cli.output import print_json, workspace_of
+from zoowizard.cli.output import print_json, printable_lines, workspace_of
 from zoowizard.cli.settings import asked_of, settings_of
 from zoowizard.cli.upload import finish_uploads
 from zoowizard.errors import ExitCode, WrongUse
@@ -100,7 +100,7 @@ def _log(job: "Job", as_json: bool) -> int:
     if as_json:
         print_json({**_job_json(job), "log": text})
     else:
-        print(text, end="")
+        print(printable_lines(text.expandtabs()) if sys.stdout.isatty() else text, end="")
     return ExitCode.DONE
 
 
@@ -152,14 +152,17 @@ def _retry(workspace: "Workspace", job: "Job", given: argparse.Namespace) -> int
 def _secret_of(job: "Job") -> str:
     """The login to hand over to another upload like this job, should it be kept nowhere."""
     from zoowizard.jobs.folder import read_spec
-    from zoowizard.upload.huggingface import handed_secret
+    from zoowizard.upload.huggingface import handed_secret, read, require_meant
     from zoowizard.upload.job import server_of_upload
-    from zoowizard.upload.tokens import to_hand_over, token_for
+    from zoowizard.upload.tokens import to_hand_over, token_for_recorded
 
     work = read_spec(job.folder).work
+    folder = Path(work["folder"])
     if work.get("target") == "huggingface":
+        if (upload := read(folder)) is not None:
+            require_meant(folder, upload)
         return handed_secret()
-    return to_hand_over(token_for(server_of_upload(Path(work["folder"]))))
+    return to_hand_over(token_for_recorded(server_of_upload(folder)))
 
 
 def _follow(job: "Job", as_json: bool) -> int:

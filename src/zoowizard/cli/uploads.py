@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zoowizard.cli.output import print_json, printable_lines, workspace_of
 from zoowizard.errors import ExitCode, WrongUse, ZoowizardError
+from zoowizard.terminal import printable
 
 if TYPE_CHECKING:
     from zoowizard.drafts.store import Workspace
@@ -38,23 +39,25 @@ def uploads(given: argparse.Namespace) -> int:
     if given.json:
         print_json([*(_as_json(one.folder, one.upload) for one in found), *(hub_json(*one) for one in elsewhere)])
     for one in found if not given.json else ():
-        print(printable_lines("\n".join(_lines(one.upload))))
+        print("\n".join(printable(line) for line in _lines(one.upload)))
     for _, sent in elsewhere if not given.json else ():
-        print(printable_lines("\n".join(hub_lines(sent))))
+        print("\n".join(printable(line) for line in hub_lines(sent)))
     for problem in dict.fromkeys([*damaged, *harmed, *(one.problem for one in found if one.problem)]):
         print(printable_lines(f"! {problem}"), file=sys.stderr)
     return ExitCode.DONE
 
 
 def _withdraw(workspace: "Workspace", given: argparse.Namespace) -> int:
-    from zoowizard.upload.tokens import token_for
+    from zoowizard.upload.tokens import token_for_recorded
     from zoowizard.upload.web import Patience
     from zoowizard.upload.withdrawal import REASON, withdraw
 
     folder, upload = _meant(workspace, given.withdraw)
-    token = token_for(upload.server)
+    token = token_for_recorded(upload.server)
     if token is None and upload.artifact_id:
-        raise ZoowizardError(f"you are not logged in at {upload.server.host}; run `zoowizard login`")
+        raise ZoowizardError(
+            f"you are not logged in at {upload.server.host}; run `zoowizard login --server {upload.base}`"
+        )
     if not given.yes and not _agreed(upload):
         print("nothing was changed", file=sys.stderr)
         return ExitCode.FAILED

@@ -1,12 +1,17 @@
 """What the zoo's server answers, and in which words a person hears of what went wrong."""
 
-from typing import Any
+import json
+from typing import Any, Final
 
 import httpx
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.terminal import printable
-from zoowizard.upload.web import ANOTHER_TRY, Passing, wait_asked
+from zoowizard.upload.web import ANOTHER_TRY, Passing, read_within, wait_asked
+
+MOST_BYTES: Final = 20_000_000
+"""Longer no answer is, not even the addresses of thousands of files."""
+MOST_WORDS: Final = 10_000
 
 
 class TokenRefused(ZoowizardError):
@@ -26,7 +31,8 @@ class AliasTaken(ZoowizardError):
 
 
 def answered(response: httpx.Response, host: str, what: str, token: str) -> Any:
-    """What was answered, as JSON. `what` was asked for, in words; `token` is kept out of what is said.
+    """What was answered, as JSON, read from the stream. `what` was asked for, in words; `token` is kept out of what is
+    said.
 
     Raises Passing where another try may help, one of the errors above, or ZoowizardError.
     """
@@ -38,13 +44,16 @@ def answered(response: httpx.Response, host: str, what: str, token: str) -> Any:
             "the address is wrong"
         )
     try:
-        said = response.json() if is_json else None
-    except ValueError:
+        content = read_within(response, MOST_BYTES)
+        if content is None:
+            raise ZoowizardError(f"{host} answered far more than it was asked; is it the server of a model zoo?")
+        said = json.loads(content) if is_json else None
+        detail = str(said.get("detail") or "")[:MOST_WORDS] if isinstance(said, dict) else ""
+    except (ValueError, RecursionError):
         raise Passing(f"the answer of {host} was cut off; try again") from None
     if status == 200:
         return said
-    detail = said.get("detail") if isinstance(said, dict) else None
-    words = _scrubbed(str(detail or ""), token)
+    words = _scrubbed(detail, token)
     if status == 401 or ": 401: " in words:
         raise refused(host)
     if "PermissionError" in words or status == 403 or ": 403: " in words:

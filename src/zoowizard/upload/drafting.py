@@ -21,10 +21,12 @@ from zoowizard.upload.manifest import (
     manifest_of,
     permissions_for,
     same_package,
+    stated,
     version_after,
 )
 from zoowizard.upload.state import WHOLE, Upload, write
 from zoowizard.upload.telling import StepsLike
+from zoowizard.upload.values import mapping, text
 
 NAMES_TRIED: Final = 200
 
@@ -52,7 +54,7 @@ def draft_for(
     _require_free(upload, draft)
     if DELETION in draft.manifest:
         draft = _wanted_again(upload, hypha, person, draft, steps)
-    upload.status = str(draft.manifest.get("status") or DRAFT)
+    upload.status = stated(draft.manifest)
     return draft
 
 
@@ -155,13 +157,11 @@ def _require_free(upload: Upload, draft: Draft) -> None:
 
 def _wanted_again(upload: Upload, hypha: Hypha, person: Person, draft: Draft, steps: StepsLike) -> Draft:
     """Take back the wish that the draft be deleted, where that was this person's. Raises ZoowizardError else."""
-    wish = draft.manifest[DELETION]
-    told = wish if isinstance(wish, dict) else {}
-    if not {told.get("requested_by"), told.get("requested_by_email")} & ({person.account, person.email} - {""}):
-        by, why = told.get("requested_by_email") or told.get("requested_by"), told.get("reason")
-        raise ZoowizardError(
-            f"{draft.id} is to be deleted in the zoo: {by or 'somebody'} asked for it ({why or 'without a reason'})"
-        )
+    wish = mapping(draft.manifest[DELETION])
+    account, email, why = (text(wish.get(one), most=300) for one in ("requested_by", "requested_by_email", "reason"))
+    if not {account, email} & ({person.account, person.email} - {""}):
+        by = email or account or "somebody"
+        raise ZoowizardError(f"{draft.id} is to be deleted in the zoo: {by} asked for it ({why or 'without a reason'})")
     hypha.describe(upload.artifact_id, {key: value for key, value in draft.manifest.items() if key != DELETION})
     steps.note("info", f"{draft.id} was to be deleted, as you had asked; that is taken back.")
     return hypha.draft(upload.artifact_id)

@@ -20,6 +20,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.terminal import printable
 from zoowizard.upload.contents import Piece
 from zoowizard.upload.huggingface import HubFile, Place
+from zoowizard.upload.values import mapping, text
 from zoowizard.upload.web import ANOTHER_TRY, Passing, Patience, Unreachable, again
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ANSWER_WITHIN_S: Final = 120.0
 CONNECT_WITHIN_S: Final = 15.0
+NOT_UNDERSTOOD: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What huggingface_hub raises of an answer that is not as it should be."""
 
 
 class LoginRefused(ZoowizardError):
@@ -104,14 +107,13 @@ class Hub:
 
     def who(self, patience: Patience) -> str:
         """The name of the person. Raises LoginRefused where there is no login, or one that may only read."""
-        said = self._ask(self._api.whoami, patience)
-        token = said.get("auth", {}).get("accessToken", {})
-        if isinstance(token, dict) and token.get("role") == "read":
+        said = mapping(self._ask(self._api.whoami, patience))
+        if mapping(mapping(said.get("auth")).get("accessToken")).get("role") == "read":
             raise LoginRefused(
                 f"your login at {self._place.host} may only read; make a token with the right to write there, and run "
                 "`hf auth login` with it, or set HF_TOKEN"
             )
-        return str(said.get("name") or "somebody")
+        return text(said.get("name"), most=100) or "somebody"
 
     def make(self, public: bool) -> bool:
         """Make the repository; False where there is one of this name already. Raises ZoowizardError."""
@@ -137,7 +139,7 @@ class Hub:
 
         def ask() -> Repository:
             found = self._api.model_info(self._place.repository)
-            return Repository(str(found.sha or ""), bool(found.private))
+            return Repository(text(found.sha), bool(found.private))
 
         return self._ask(ask)
 
@@ -147,7 +149,7 @@ class Hub:
 
         def ask() -> "dict[str, RepoFile]":
             tree = self._api.list_repo_tree(self._place.repository, recursive=True, revision=commit or None)
-            return {one.path: one for one in tree if isinstance(one, RepoFile)}
+            return {one.path: one for one in tree if isinstance(one, RepoFile) and isinstance(one.path, str)}
 
         return self._ask(ask)
 
@@ -267,7 +269,7 @@ def _in_words(problem: Exception, place: Place) -> Exception:
             return Unreachable(f"{host} could not be reached; is there a network, and is the address right?")
         if isinstance(one, httpx2.TransportError):
             return Passing(f"the connection to {host} broke off; the network may be bad, try again")
-    if isinstance(problem, ValueError):  # no JSON, or another one than huggingface_hub knows
+    if isinstance(problem, NOT_UNDERSTOOD):  # no JSON, or another one than huggingface_hub knows
         return Passing(
             f"{host} answered something that Hugging Face does not say; is it behind a login page of the network?"
         )

@@ -13,7 +13,6 @@ model, confirmed once the hub told the right hash for every file.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from zoowizard.atomic import write_bytes
 from zoowizard.drafts.workspace import Workspace
@@ -31,7 +30,7 @@ from zoowizard.errors import WrongUse, ZoowizardError
 from zoowizard.upload.package import Package, Tests, require_passed, require_unchanged
 from zoowizard.upload.receipts import Receipt, keep
 from zoowizard.upload.servers import base_of
-from zoowizard.upload.state import FOLDER, locked, model_of, workspace_of
+from zoowizard.upload.state import FOLDER, locked, model_of, read_record, workspace_of
 
 KIND: Final = "huggingface"
 TARGET: Final = "huggingface"
@@ -193,6 +192,11 @@ def queue(folder: Path, place: Place, package: Package, public: bool = False, in
             size=size,
             at=datetime.now(UTC),
         )
+        if upload.place != place:
+            raise ZoowizardError(
+                f"{folder / FILE}: base and repository say {upload.place.page}, where {place.page} was meant; mend it "
+                "or move it away"
+            )
         if (upload.sha256, upload.tests) != (package.sha256, package.tests):
             upload.sha256, upload.size, upload.tests, upload.phase = package.sha256, size, package.tests, "queued"
         upload.package, upload.title, upload.public = str(package.archive), package.title, public
@@ -202,20 +206,27 @@ def queue(folder: Path, place: Place, package: Package, public: bool = False, in
 
 
 def read(folder: Path) -> HubUpload | None:
-    """The record in `folder`; None where there is none. Raises ZoowizardError where it is damaged."""
+    """The record in `folder`; None where there is none.
+
+    Raises ZoowizardError where it is damaged, or names a hub that must not be told a token.
+    """
     path = folder / FILE
-    try:
-        return HubUpload.model_validate(json.loads(path.read_bytes()))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as problem:
-        raise ZoowizardError(f"{path} cannot be read ({(problem.strerror or '').lower()})") from problem
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ZoowizardError(f"{path}: {where} is wrong: {first['msg'].lower()}; mend it or move it away") from None
-    except (ValueError, RecursionError):
-        raise ZoowizardError(f"{path} is damaged; mend it or move it away") from None
+    upload = read_record(path, HubUpload)
+    if upload is not None:
+        upload.base = base_of(upload.base, f"{path}: base", HUB)
+    return upload
+
+
+def require_meant(folder: Path, upload: HubUpload, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ZoowizardError unless what is recorded in `folder` goes to the hub at which the person is logged in.
+
+    A login of Hugging Face says not for which hub it is, and a record may be somebody else's work.
+    """
+    if upload.base != (meant := hub_of(environment)):
+        raise ZoowizardError(
+            f"{folder / FILE}: base is {upload.base}, and your login is for {meant}; only if you trust that other hub "
+            f"with it, set {VARIABLE} to its address, and try again"
+        )
 
 
 def write(folder: Path, upload: HubUpload) -> None:

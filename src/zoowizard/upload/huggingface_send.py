@@ -16,9 +16,8 @@ from typing import Any, Final
 from zoowizard.errors import WrongUse, ZoowizardError
 from zoowizard.upload.contents import DESCRIPTION, Piece, described, members
 from zoowizard.upload.hub import Hub, LoginRefused, SwitchedOff, Unsure, is_there
-from zoowizard.upload.huggingface import FILE, HUB, HubFile, HubUpload, keep_receipt, outcome_of, read, write
+from zoowizard.upload.huggingface import HubFile, HubUpload, keep_receipt, outcome_of, read, require_meant, write
 from zoowizard.upload.package import Package, require_unchanged
-from zoowizard.upload.servers import base_of
 from zoowizard.upload.state import SCRATCH, locked
 from zoowizard.upload.telling import Pace, StepsLike, readable
 from zoowizard.upload.web import Patience, Unreachable
@@ -53,7 +52,7 @@ def send(folder: Path, secret: str, steps: StepsLike, patience: Patience | None 
         upload = read(folder)
         if upload is None:
             raise nothing
-        base_of(upload.base, str(folder / FILE), HUB)  # it is about to be told a token
+        require_meant(folder, upload)
         try:
             _send(folder, upload, Hub(upload.place, secret, patience or Patience()), steps, patience or FIRST_CONTACT)
         except ZoowizardError as problem:

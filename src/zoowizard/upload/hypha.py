@@ -5,9 +5,9 @@ There is no call here that publishes (`commit`, an edit that is not staged), nor
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -15,12 +15,16 @@ from urllib.parse import quote
 from zoowizard.errors import ZoowizardError
 from zoowizard.upload.answers import NotAllowed, NotThere, TokenRefused, answered, refused
 from zoowizard.upload.servers import Server
-from zoowizard.upload.web import Passing, Patience, again, open_client, told_plainly
+from zoowizard.upload.values import JOINER, address, mapping, mappings, moment, text, texts
+from zoowizard.upload.web import Passing, Patience, again, body_of, open_client, read_within, told_plainly
 
 LONGEST_URL_S: Final = 604_800
 """Seven days: longer no server lets an address for an upload live."""
 MANAGER: Final = "artifact-manager"
 MOST_ABOUT_A_SERVICE: Final = 1_000_000
+MOST_FOLDERS: Final = 10_000
+MOST_FILES: Final = 500_000
+DEEPEST_FOLDER: Final = 50
 T = TypeVar("T")
 
 
@@ -116,22 +120,19 @@ class Hypha:
             except (NotAllowed, TokenRefused):
                 if self._token() == token:  # else there is another one by now
                     raise refused(self.server.host) from None
-        if not isinstance(said, dict) or said.get("is_anonymous") or not said.get("id"):
+        told = mapping(said)
+        account = text(told.get("parent")) or text(told.get("id"))
+        if not account or told.get("is_anonymous"):
             raise refused(self.server.host)
-        expires = said.get("expires_at")
-        return Person(
-            account=str(said.get("parent") or said["id"]),
-            email=str(said.get("email") or ""),
-            expires=datetime.fromtimestamp(float(expires), UTC) if isinstance(expires, int | float) else None,
-        )
+        return Person(account, text(told.get("email")), moment(told.get("expires_at")))
 
     def collection(self) -> Collection:
         """The zoo's collection. Raises NotThere where this server has no such collection."""
         said = self._manager("read", "read the zoo's collection", artifact_id=self.server.collection, silent=True)
-        config = said.get("config") or {}
-        permissions, parts = config.get("permissions") or {}, config.get("id_parts") or {}
-        adjectives, animals = _texts(parts.get("animal_adjective")), _texts(parts.get("animal"))
-        emojis = _texts(parts.get("animal_emoji"))
+        config = mapping(mapping(said).get("config"))
+        permissions, parts = mapping(config.get("permissions")), mapping(config.get("id_parts"))
+        adjectives, animals = texts(parts.get("animal_adjective")), texts(parts.get("animal"))
+        emojis = texts(parts.get("animal_emoji"), JOINER)
         if not adjectives or not animals:
             raise ZoowizardError(
                 f"{self.server.collection} at {self.server.host} gives no names to models; ask the zoo"
@@ -160,7 +161,10 @@ class Hypha:
 
     def draft(self, artifact_id: str) -> Draft:
         """A model as it is staged. Raises NotThere."""
-        return _draft(self._manager("read", "read the draft", artifact_id=artifact_id, stage=True, silent=True))
+        found = _draft(self._manager("read", "read the draft", artifact_id=artifact_id, stage=True, silent=True))
+        if found.id != artifact_id:  # what is done to a draft is done to the one that was asked for, and no other
+            raise ZoowizardError(f"{self.server.host} was asked for {artifact_id}, and answered with {found.id}")
+        return found
 
     def describe(self, artifact_id: str, manifest: Mapping[str, Any]) -> None:
         """Let the staged draft have this manifest; nothing is published."""
@@ -187,30 +191,41 @@ class Hypha:
             download_weight=list(weights.values()),
             expires_in=expires_s,
         )
-        if not isinstance(said, dict) or any(not isinstance(said.get(path), str) for path in weights):
-            raise Passing(f"{self.server.host} gave no addresses for the files; try again later")
-        return {path: str(said[path]) for path in weights}
+        return self._addresses(said, weights)
 
     def get_urls(self, artifact_id: str, paths: Sequence[str]) -> dict[str, str]:
         """Where to get staged files from: path → address. Raises NotThere where one is missing."""
         said = self._manager(
             "get_file", "look at the files", artifact_id=artifact_id, file_path=list(paths), stage=True, silent=True
         )
-        return {path: str(said[path]) for path in paths}
+        return self._addresses(said, paths)
+
+    def _addresses(self, said: Any, paths: Iterable[str]) -> dict[str, str]:
+        urls = {path: address(mapping(said).get(path)) for path in paths}
+        if not all(urls.values()):
+            raise Passing(f"{self.server.host} gave no addresses for the files; try again later")
+        return urls
 
     def sizes(self, artifact_id: str) -> dict[str, int]:
         """The staged files, those in folders too: path → bytes."""
-        return dict(self._listed(artifact_id, ""))
+        sizes: dict[str, int] = {}
+        folders = [""]
+        for folder in folders:
+            for entry in self._listed(artifact_id, folder):
+                size, path = entry.get("size"), f"{folder}/{entry.get('name')}".strip("/")
+                if entry.get("type") != "directory":
+                    sizes[path] = size if isinstance(size, int) else 0
+                elif path.count("/") < DEEPEST_FOLDER:
+                    folders.append(path)
+            if len(folders) > MOST_FOLDERS or len(sizes) > MOST_FILES:
+                raise ZoowizardError(f"{self.server.host} lists more in {artifact_id} than a package can have")
+        return sizes
 
-    def _listed(self, artifact_id: str, folder: str) -> Iterator[tuple[str, int]]:
+    def _listed(self, artifact_id: str, folder: str) -> Sequence[Mapping[str, Any]]:
         asked = {"dir_path": folder} if folder else {}
-        said = self._manager("list_files", "list the files", artifact_id=artifact_id, stage=True, limit=10_000, **asked)
-        for entry in said if isinstance(said, list) else ():
-            path = f"{folder}/{entry['name']}" if folder else str(entry["name"])
-            if entry.get("type") == "directory":
-                yield from self._listed(artifact_id, path.rstrip("/"))
-            else:
-                yield path, int(entry.get("size") or 0)
+        return mappings(
+            self._manager("list_files", "list the files", artifact_id=artifact_id, stage=True, limit=10_000, **asked)
+        )
 
     def remove(self, artifact_id: str, path: str) -> None:
         """Take a file out of the staged draft. Raises NotThere."""
@@ -225,10 +240,12 @@ class Hypha:
             "expires_in": expires_s,
         }
         said = self._post(self._place(artifact_id, "create-multipart-upload"), f"begin {path}", params=asked)
-        urls = {int(part["part_number"]): str(part["url"]) for part in said["parts"]}
-        if sorted(urls) != list(range(1, parts + 1)):
+        told = mapping(said)
+        given = {str(part.get("part_number")): address(part.get("url")) for part in mappings(told.get("parts"))}
+        urls = {number: given.get(str(number), "") for number in range(1, parts + 1)}
+        if not all(urls.values()) or not (upload_id := text(told.get("upload_id"), most=20_000)):
             raise Passing(f"{self.server.host} gave no addresses for all parts of {path}; try again later")
-        return Multipart(str(said["upload_id"]), urls)
+        return Multipart(upload_id, urls)
 
     def complete_multipart(self, artifact_id: str, upload_id: str, etags: Mapping[int, str]) -> None:
         """End a file that came in parts: part number → ETag. Raises ZoowizardError where the server knows it no more.
@@ -249,10 +266,10 @@ class Hypha:
         """The full name of a service of the zoo that is called `name`; None where nobody offers it now."""
         found = self._get(self._service(name), f"look for {name}", MOST_ABOUT_A_SERVICE)
         try:
-            full = json.loads(found or b"{}")["id"]
-        except (ValueError, KeyError, TypeError):
+            told = mapping(json.loads(found or b"{}"))
+        except (ValueError, RecursionError):
             return None
-        return str(full).rpartition("/")[2]
+        return text(told.get("id"), most=200).rpartition("/")[2] or None
 
     def serve(self, service: str, function: str, arguments: Mapping[str, Any], what: str) -> Any:
         """What a function of a service answers. `service`: its full name, `what`: what is asked for, in words."""
@@ -264,8 +281,8 @@ class Hypha:
     def start_login(self) -> tuple[str, str]:
         """Begin a login without a browser here: the link for the person, and the key to ask with."""
         said = self._call("hypha-login", "start", {}, "begin a login", None)
-        link, key = said.get("login_url"), said.get("key")
-        if not isinstance(link, str) or not isinstance(key, str) or not link.startswith(("https://", "http://")):
+        link, key = address(mapping(said).get("login_url")), text(mapping(said).get("key"))
+        if not link or not key:
             raise ZoowizardError(f"{self.server.host} offers no login; is it the server of a model zoo?")
         return link, key
 
@@ -304,14 +321,14 @@ class Hypha:
         patience: Patience | None = None,
         login: bool = True,
     ) -> Any:
-        body = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
+        body = None if json_body is None else body_of(json_body, self.server.host, what)
         kind = {} if body is None else {"Content-Type": "application/json"}
 
         def ask(token: str) -> Any:
             headers = {**kind, **_bearer(token)}
-            with told_plainly(self.server.host):
-                response = self._client.post(where, content=body, params=params, headers=headers)
-            return answered(response, self.server.host, what, token)
+            stream = self._client.stream("POST", where, content=body, params=params, headers=headers)
+            with told_plainly(self.server.host), stream as response:
+                return answered(response, self.server.host, what, token)
 
         return self._asked(ask, patience, login)
 
@@ -324,15 +341,9 @@ class Hypha:
             stream = self._client.stream("GET", where, params=params, headers=_bearer(token))
             with told_plainly(self.server.host), stream as response:
                 if response.status_code == 200:
-                    content = b""
-                    for chunk in response.iter_bytes():
-                        content += chunk
-                        if len(content) > most_bytes:
-                            return None
-                    return content
-                response.read()
-            if response.status_code != 404:
-                answered(response, self.server.host, what, token)
+                    return read_within(response, most_bytes)
+                if response.status_code != 404:
+                    answered(response, self.server.host, what, token)
             return None
 
         return self._asked(ask, None, login=True)
@@ -368,22 +379,19 @@ def page(server: Server, artifact_id: str) -> str:
 
 
 def _draft(said: Any) -> Draft:
-    manifest = said.get("manifest") if isinstance(said, dict) else None
-    if not isinstance(manifest, dict) or not isinstance(said.get("id"), str):
+    told = mapping(said)
+    manifest, name = told.get("manifest"), text(told.get("id"))
+    if not isinstance(manifest, dict) or not name or name != told["id"]:
         raise Passing("the server's answer about the draft was not to be understood; try again later")
-    staging, versions = said.get("staging"), said.get("versions")
+    staging = told.get("staging")
     return Draft(
-        id=said["id"],
+        id=name,
         manifest=manifest,
         staged=staging is not None,
-        versions=tuple(str(one.get("version")) for one in versions or () if isinstance(one, dict)),
+        versions=tuple(text(one.get("version"), most=100) or "?" for one in mappings(told.get("versions"))),
         in_place=isinstance(staging, list) and {"_intent": "edit_version"} in staging,
     )
 
 
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()

@@ -7,6 +7,7 @@ from zoowizard import __version__
 from zoowizard.upload.contents import as_json
 from zoowizard.upload.hypha import Collection, Draft, Person
 from zoowizard.upload.state import Upload
+from zoowizard.upload.values import mapping, text
 
 DRAFT: Final = "draft"
 IN_REVIEW: Final = "in-review"
@@ -62,8 +63,12 @@ def same_package(manifest: Mapping[str, Any], upload: Upload) -> bool:
 
 def version_after(manifest: Mapping[str, Any]) -> str:
     """After which published version this one of ours comes; empty where it is the first, or not ours."""
-    mark = manifest.get(MARK)
-    return str(mark.get("after") or "") if isinstance(mark, dict) else ""
+    return text(mapping(manifest.get(MARK)).get("after"))
+
+
+def stated(manifest: Mapping[str, Any]) -> str:
+    """The state that the manifest names; a draft where it names none."""
+    return text(manifest.get("status"), most=40) or DRAFT
 
 
 def status_of(draft: Draft) -> str:
@@ -74,8 +79,8 @@ def status_of(draft: Draft) -> str:
         return TO_BE_DELETED
     if draft.published and draft.in_place:
         return PUBLISHED
-    status = str(draft.manifest.get("status") or DRAFT)
-    return OLD_STATUSES.get(status, status)[:40]
+    status = stated(draft.manifest)
+    return OLD_STATUSES.get(status, status)
 
 
 def permissions_for(person: Person, collection: Collection) -> dict[str, str]:

@@ -11,7 +11,7 @@ A process of its own, for a network may keep it waiting; but never longer than s
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,8 @@ from zoowizard.upload.hypha import Draft, Hypha
 from zoowizard.upload.manifest import COMMENTS, GONE, PUBLISHED, TO_BE_DELETED, is_ours, status_of
 from zoowizard.upload.servers import Server
 from zoowizard.upload.state import WHOLE, Said, Tested, Upload, all_uploads, locked, model_of, read, write
-from zoowizard.upload.tokens import token_for
+from zoowizard.upload.tokens import token_for_recorded
+from zoowizard.upload.values import likely, mapping, mappings
 from zoowizard.upload.web import Passing, Patience
 from zoowizard.upload.zoo import keep_receipt
 
@@ -81,7 +82,7 @@ class _Servers(contextlib.ExitStack):
     def at(self, server: Server) -> Hypha:
         """The connection to a server. Raises ZoowizardError where the login that was kept cannot be read."""
         if server not in self._open:
-            token = token_for(server)
+            token = token_for_recorded(server)
             secret = "" if token is None else token.secret
             self._open[server] = self.enter_context(Hypha(server, lambda: secret, ONCE, ANSWERS_WITHIN_S))
         return self._open[server]
@@ -157,18 +158,13 @@ def _comments(content: bytes | None) -> Iterator[Said]:
     except (ValueError, RecursionError):
         return
     left = MOST_SAID
-    listed = told.get("comments") if isinstance(told, dict) else None
-    for comment in _dicts(listed):
-        for one in (comment, *_dicts(comment.get("replies"))):
+    for comment in mappings(mapping(told).get("comments")):
+        for one in (comment, *mappings(comment.get("replies"))):
             text = _plain(one.get("content"))[:LONGEST_SAID]
             if text and left:
                 left -= 1
                 by = _plain(one.get("userName")) or _plain(one.get("userId")) or "somebody"
                 yield Said(by=by[:100].replace("\n", " "), at=_moment(one.get("createdAt")), text=text)
-
-
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _plain(value: Any) -> str:
@@ -178,7 +174,7 @@ def _plain(value: Any) -> str:
 
 def _moment(value: Any) -> datetime | None:
     try:
-        return _MOMENT.validate_python(value)
+        return likely(_MOMENT.validate_python(value))
     except ValidationError:
         return None
 

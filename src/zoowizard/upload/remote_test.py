@@ -14,6 +14,7 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.terminal import printable
 from zoowizard.upload.hypha import Hypha
 from zoowizard.upload.state import Tested, Upload
+from zoowizard.upload.values import moment, text
 
 RUNNER: Final = "model-runner"
 MOST_REPORT_BYTES: Final = 5_000_000
@@ -43,10 +44,10 @@ def _start(upload: Upload, hypha: Hypha) -> Tested | None:
     if service is None:
         return None
     arguments = {"model_id": upload.alias, "stage": True}
-    run = hypha.serve(service, "test", arguments, "ask for the zoo's own test")
-    if not isinstance(run, str):
+    run = text(hypha.serve(service, "test", arguments, "ask for the zoo's own test"), most=200)
+    if not run:
         raise ZoowizardError("the zoo's runner answered something unknown; look at the model's page")
-    return Tested(sha256=upload.sha256, service=service[:200], run=run[:200], at=datetime.now(UTC))
+    return Tested(sha256=upload.sha256, service=service, run=run, at=datetime.now(UTC))
 
 
 def _of_run(known: Tested, hypha: Hypha, service: str) -> Tested | None:
@@ -67,10 +68,11 @@ def _of_report(known: Tested, upload: Upload, hypha: Hypha, staged: bool) -> Tes
     kept = hypha.small_file(f"{workspace}/test-report-{upload.alias}", f"{slot}/test_report.json", MOST_REPORT_BYTES)
     try:
         report: Any = json.loads(kept or b"null")
-        if isinstance(report, dict) and float(report["tested_at"]) >= known.at.timestamp():
-            return _ended(known, report)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
+    except (ValueError, RecursionError):
+        report = None
+    tested_at = moment(report.get("tested_at")) if isinstance(report, dict) else None
+    if tested_at is not None and tested_at >= known.at:
+        return _ended(known, report)
     if datetime.now(UTC) - known.at > GIVES_UP_AFTER:
         return known.model_copy(update={"state": "lost", "said": "the zoo knows nothing of it any more"})
     return known

@@ -10,27 +10,32 @@ The record holds addresses that let whoever knows them write files of this draft
 
 import contextlib
 import json
+import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from zoowizard.atomic import write_bytes
 from zoowizard.drafts.locks import DraftBusy, held
 from zoowizard.drafts.workspace import Workspace
 from zoowizard.errors import WrongUse, ZoowizardError
-from zoowizard.upload.servers import COLLECTION, Server
+from zoowizard.upload.servers import COLLECTION, ZOO, Server, base_of
+from zoowizard.upload.values import likely
 
+T = TypeVar("T", bound=BaseModel)
 FILE: Final = "upload.json"
 LOCK: Final = "lock"
 SCRATCH: Final = "unpacked"
 FOLDER: Final = "uploads"
 LOOKS: Final = 10
 LOOKS_EVERY_S: Final = 0.1
+LARGEST_RECORD: Final = 64 << 20
 
 Phase = Literal["queued", "draft", "sending", "verified", "submitted"]
 """`queued`: nothing is on the server. `draft`: it has the draft, be it of the first or of an earlier package.
@@ -80,7 +85,7 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: str
-    at: AwareDatetime | None = None
+    at: Annotated[AwareDatetime | None, AfterValidator(likely)] = None
     text: str
 
 
@@ -201,10 +206,21 @@ def workspace_of(folder: Path) -> Workspace:
 
 
 def read(folder: Path) -> Upload | None:
-    """The record in `folder`; None where there is none. Raises ZoowizardError where it is damaged."""
+    """The record in `folder`; None where there is none.
+
+    Raises ZoowizardError where it is damaged, or names a server that must not be told a token.
+    """
     path = folder / FILE
+    upload = read_record(path, Upload)
+    if upload is not None:
+        upload.base = base_of(upload.base, f"{path}: base", ZOO)
+    return upload
+
+
+def read_record(path: Path, kind: type[T]) -> T | None:
+    """The record in the file `path`; None where there is none. Raises ZoowizardError where it is damaged."""
     try:
-        return Upload.model_validate(json.loads(path.read_bytes()))
+        return kind.model_validate(json.loads(_content(path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
@@ -215,6 +231,19 @@ def read(folder: Path) -> Upload | None:
         raise ZoowizardError(f"{path}: {where} is wrong: {first['msg'].lower()}; mend it or move it away") from None
     except (ValueError, RecursionError):
         raise ZoowizardError(f"{path} is damaged; mend it or move it away") from None
+
+
+def _content(path: Path) -> bytes:
+    """What is in a record; a pipe in its place must not keep us waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_RECORD:
+            raise ZoowizardError(f"{path} is no record of an upload: no plain file, or far too large; move it away")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write(folder: Path, upload: Upload) -> None:

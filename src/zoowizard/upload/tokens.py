@@ -11,13 +11,14 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zoowizard.atomic import write_bytes
 from zoowizard.errors import ZoowizardError
-from zoowizard.upload.servers import Server
+from zoowizard.upload.servers import Server, server_of
+from zoowizard.upload.values import moment
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -45,9 +46,10 @@ class Token:
 
 
 def token_for(server: Server, environment: Mapping[str, str] = os.environ) -> Token | None:
-    """The token for a server: that of `ZOOWIZARD_TOKEN`, else the one that was kept; None where there is none.
+    """The token for a server that the person named: that of `ZOOWIZARD_TOKEN`, else the one that was kept, or None.
 
-    Raises ZoowizardError where the file with the tokens can be read by others, or is damaged.
+    For one that stands in a record there is `token_for_recorded`. Raises ZoowizardError where the file with the tokens
+    can be read by others, or is damaged.
     """
     if given := environment.get(VARIABLE, "").strip():
         return Token(given, f"the variable {VARIABLE}")
@@ -58,6 +60,16 @@ def token_for(server: Server, environment: Mapping[str, str] = os.environ) -> To
             return Token(kept, "the keyring of this computer")
     kept = _read_file().get(server.base)
     return Token(kept, str(file_of_tokens())) if kept else None
+
+
+def token_for_recorded(server: Server, environment: Mapping[str, str] = os.environ) -> Token | None:
+    """The token for a server that stands in a record, which may be somebody else's work.
+
+    That of `ZOOWIZARD_TOKEN` is for the server that `server_of` gives, and for no other one; else as `token_for` does.
+    Raises WrongUse where `ZOOWIZARD_SERVER` is no address.
+    """
+    is_meant = server.base == server_of(environment=environment).base
+    return token_for(server, environment if is_meant else {})
 
 
 def to_hand_over(token: Token | None) -> str:
@@ -114,8 +126,8 @@ def expiry_of(secret: str) -> datetime | None:
     try:
         body = secret.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return datetime.fromtimestamp(float(claims["exp"]), UTC)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        return moment(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

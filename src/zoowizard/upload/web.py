@@ -1,13 +1,14 @@
 """Talking HTTP on networks as they are: what is worth another try, what is not, and each failure in one sentence."""
 
 import contextlib
+import json
 import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 import tenacity
@@ -74,7 +75,8 @@ def open_client(connections: int = 4, answer_s: float = 60.0) -> httpx.Client:
     """
     try:
         return httpx.Client(
-            headers={"User-Agent": f"zoowizard/{__version__}"},
+            headers={"User-Agent": f"zoowizard/{__version__}", "Accept-Encoding": "identity"},
+            event_hooks={"response": [_refuse_encoded]},
             timeout=httpx.Timeout(60.0, connect=15.0, read=answer_s, pool=None),
             limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections),
         )
@@ -86,6 +88,40 @@ def open_client(connections: int = 4, answer_s: float = 60.0) -> httpx.Client:
         raise ZoowizardError(
             f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read ({_short(problem)})"
         ) from None
+
+
+def body_of(content: Mapping[str, Any], host: str, what: str) -> bytes:
+    """JSON for `host`, which is asked for `what`. Raises ZoowizardError where it cannot be made.
+
+    It may hold what the server had said itself, as it was.
+    """
+    try:
+        return json.dumps(content, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ZoowizardError(
+            f"{host} could not {what}: what it told before holds a number that is none, or is nested too deep; ask the "
+            "zoo's team to mend the draft"
+        ) from None
+
+
+def _refuse_encoded(response: httpx.Response) -> None:
+    """Refuse, before it is read, a body that a few bytes could unfold to any size; plain ones were asked for."""
+    encodings = {one.strip().lower() for one in response.headers.get("Content-Encoding", "").split(",")}
+    if encodings - {"", "identity", "aws-chunked"}:  # the last one is of S3, and folds nothing
+        raise ZoowizardError(
+            f"{response.request.url.netloc.decode('ascii')} packed its answer, which it was asked not to do; is there "
+            "a proxy on the way that does?"
+        )
+
+
+def read_within(response: httpx.Response, most_bytes: int) -> bytes | None:
+    """The body of an answer that comes as a stream; None where that is longer."""
+    content = bytearray()
+    for chunk in response.iter_raw():
+        content += chunk
+        if len(content) > most_bytes:
+            return None
+    return bytes(content)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Final
 from zoowizard.errors import WrongUse, ZoowizardError
 from zoowizard.upload.answers import NotThere
 from zoowizard.upload.hypha import Hypha
-from zoowizard.upload.manifest import DELETION, DRAFT, GONE, IN_REVIEW, TO_BE_DELETED, is_ours
+from zoowizard.upload.manifest import DELETION, DRAFT, GONE, IN_REVIEW, TO_BE_DELETED, is_ours, stated
 from zoowizard.upload.state import Upload, alone, write
 from zoowizard.upload.web import Patience
 
@@ -64,7 +64,7 @@ def _withdrawn(upload: Upload, hypha: Hypha, reason: str) -> Withdrawn:
     upload.withdrawn = True
     if draft.published:
         return Withdrawn(
-            str(draft.manifest.get("status") or DRAFT),
+            stated(draft.manifest),
             f"the new version of {draft.id} stays a draft that nobody is asked to look at; the version that is "
             "published stays as it is",
         )

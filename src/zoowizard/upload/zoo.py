@@ -22,7 +22,19 @@ from zoowizard.upload.manifest import COMMENTS, DELETION, DRAFT, GONE, IN_REVIEW
 from zoowizard.upload.package import Package, require_passed, require_unchanged
 from zoowizard.upload.receipts import Receipt, keep
 from zoowizard.upload.servers import Server
-from zoowizard.upload.state import SCRATCH, WHOLE, File, Upload, alone, locked, model_of, read, workspace_of, write
+from zoowizard.upload.state import (
+    FILE,
+    SCRATCH,
+    WHOLE,
+    File,
+    Upload,
+    alone,
+    locked,
+    model_of,
+    read,
+    workspace_of,
+    write,
+)
 from zoowizard.upload.telling import Pace, StepsLike, readable
 from zoowizard.upload.transfer import Sender, look
 from zoowizard.upload.web import Patience, Unreachable
@@ -68,6 +80,11 @@ def queue(
             tests=package.tests,
             at=datetime.now(UTC),
         )
+        if upload.server != server:
+            raise ZoowizardError(
+                f"{folder / FILE}: base and collection say {upload.collection} at {upload.base}, where "
+                f"{server.collection} at {server.base} was meant; mend it or move it away"
+            )
         if (upload.sha256, upload.tests) != (package.sha256, package.tests):
             upload.sha256, upload.size, upload.tests = package.sha256, size, package.tests
             upload.asked = upload.asked and upload.phase != "submitted"  # that was for the package before
