@@ -98,7 +98,15 @@ def of_16_bits(picture: Picture) -> Picture:
     return picture.astype(np.uint16) * 37 + 400
 
 
+def touching() -> Picture:
+    """Round cells of 30 px, each of which touches its four neighbours: (180, 240) uint8."""
+    y, x = np.indices((30, 30)) - 14.5
+    cell = 20 + 200 * np.clip(1.2 - np.hypot(y, x) / 15, 0, 1)
+    return np.tile(cell, (6, 8)).astype(np.uint8) + np.random.default_rng(36).integers(0, 6, (180, 240), np.uint8)
+
+
 LABELS = {
+    "all cells touch": ("gray", touching(), {"diameter": 30.0}),
     "gray, small cells": ("gray", cells((120, 97), 18, 12, seed=31), {"diameter": 18.0}),
     "gray of 16 bits, large cells": ("gray", of_16_bits(cells((300, 420), 45, 22, seed=32)), {"diameter": 45.0}),
     "cells and nuclei": ("two-channel", cells((200, 256), 30, 22, 2, seed=33), {"min_size": 30}),
