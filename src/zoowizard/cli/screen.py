@@ -60,6 +60,7 @@ def _ask_in_lines(given: argparse.Namespace, path: Path | None) -> int:
     except PromptsEnded:
         raise QuestionsEnded("no model was chosen") from None
     given.answers, given.output, given.time_limit, given.priority, given.json = None, None, 240.0, 0, False
+    given.called = None
     return build(given)
 
 

@@ -73,7 +73,14 @@ class BoundedPipeline(BatchedCodecPipeline):
 
 
 register_pipeline(BoundedPipeline)
-zarr.config.set({"codec_pipeline.path": f"{__name__}.{BoundedPipeline.__qualname__}"})
+zarr.config.set(
+    {
+        "codec_pipeline.path": f"{__name__}.{BoundedPipeline.__qualname__}",
+        # chunks that are under way at once, each by a thread that keeps some memory for itself
+        "async.concurrency": 2,
+        "threading.max_workers": 2,
+    }
+)
 
 
 def most_for(declared: int) -> int:
