@@ -60,6 +60,7 @@ class Zoo:
     secret: str = "a-test-secret-that-is-not-a-real-key"
     root: str = "zw0-local-only-Xb7qTn5VYc3RkLm9pEwJ2s"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
 
     @property
     def base(self) -> str:
@@ -114,8 +115,9 @@ class Zoo:
         return found
 
     def published(self) -> list[dict[str, Any]]:
+        """What stands there without a reviewer having accepted it, in this test or in one before."""
         found: list[dict[str, Any]] = self.asks("list", parent_id=COLLECTION, stage=False, limit=1000, silent=True)
-        return found
+        return [one for one in found if one["id"] not in self.accepted]
 
     def files(self, artifact_id: str, version: str = "") -> dict[str, bytes]:
         """What is stored of a draft, or of a published version: path → content."""
@@ -195,6 +197,7 @@ class Zoo:
     def publish(self, artifact_id: str) -> str:
         """What a reviewer does on the zoo's website to accept a model; gives the name of the new version."""
         accepted = self.asks("commit", artifact_id=artifact_id, comment="accepted")
+        self.accepted.add(accepted["id"])
         manifest = {**accepted["manifest"], "status": "published"}
         self.asks("edit", artifact_id=artifact_id, manifest=manifest)
         return str(accepted["versions"][-1]["version"])
