@@ -33,7 +33,8 @@ STARTS_WITHIN_S = 180.0
 COLLECTION = "bioimage-io/bioimage.io"
 REVIEWER = "reviewer-1"
 NAMES = "https://amun.ai/"
-ADJECTIVES = ["affable", "brave", "calm", "deep", "eager", "fair", "gentle", "happy", "kind", "lucky", "merry", "nice"]
+ADJECTIVES = (HERE / "adjectives.txt").read_text(encoding="utf-8").split()
+"""So many that a name is rarely drawn twice: the server answers 500 then."""
 ANIMALS = {
     "shark": "🦈",
     "panda": "🐼",

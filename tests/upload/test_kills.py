@@ -96,7 +96,7 @@ def test_killed_at_every_step(server: Zoo, upload: Upload, tmp_path: Path) -> No
     assert len({path.partition("partNumber=")[2] for path in parts}) == 3
     assert sum(parts.values()) <= 3 * 2 + kills_at_parts * at_once, "finished parts are not sent again"
     made = [one.status for one in server.door.asked if one.function == "create" and one.status]
-    assert made[0] == 200 and made.count(200) == 1, made
+    assert [status for status in made if status != 500] == [200], made  # 500: a name that it drew was taken
 
 
 def test_a_new_version_killed_at_every_step(server: Zoo, upload: Upload, tmp_path: Path) -> None:
