@@ -32,8 +32,9 @@ import torch, torch._dynamo, torchvision, ultralytics
 from zoowizard.conversion import yolo, yolo_network, yolo_onnx
 from zoowizard.drafts.images import read_image
 from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import clean, describe, matching, pictures
-from zoowizard.packaging.archive import sha256, write_archive
+from zoowizard.library import clean
+from zoowizard.packaging import describe, matching, pictures
+from zoowizard.library.archive import sha256, write_archive
 from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
 

@@ -68,8 +68,9 @@ import bioimageio.core, torch, torch._dynamo
 from zoowizard.conversion import cellpose, cellpose_network
 from zoowizard.drafts.images import MICROSCOPY, read_image
 from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import clean, describe, matching, pictures
-from zoowizard.packaging.archive import sha256, write_archive
+from zoowizard.library import clean
+from zoowizard.packaging import describe, matching, pictures
+from zoowizard.library.archive import sha256, write_archive
 from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.cover import write_cover
 

@@ -148,7 +148,7 @@ def test_it_is_found_where_one_was_killed_before(runtime: Path) -> None:
 LOADS_NOTHING = """
 import sys
 from zoowizard.jobs import warm
-from zoowizard.packaging import clean
+from zoowizard.library import clean
 clean.warm_up = lambda *wanted, **how: None
 warm._load = lambda *wanted: None
 warm._is_short_of_memory = lambda needed_mb: False

@@ -173,7 +173,7 @@ def main(family: str) -> int:
     scratch.mkdir()
     os.chdir(scratch)
     try:
-        importlib.import_module("zoowizard.packaging.clean").warm_up(scratch / "bioimageio-cache", gently=True)
+        importlib.import_module("zoowizard.library.clean").warm_up(scratch / "bioimageio-cache", gently=True)
         loading = forks.in_niced_thread(lambda: _load(family, scratch))
 
         def refuse() -> str:

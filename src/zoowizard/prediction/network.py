@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.packaging.archive import sha256, why_not_plain
+from zoowizard.library.archive import sha256, why_not_plain
 from zoowizard.packaging.foreign import opened
 from zoowizard.prediction.blocks import AxisOutput, AxisRule, Span
 from zoowizard.prediction.pictures import IN_UM, Array

@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.packaging.archive import why_not_plain
+from zoowizard.library.archive import why_not_plain
 from zoowizard.prediction.pictures import IN_UM, LETTERS, Hints, Picture, named_axes
 from zoowizard.prediction.unpacking import LARGEST_CHUNK, PlainFiles, most_for
 
