@@ -21,7 +21,9 @@ from zoowizard.drafts.checks import check_number
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.images import MICROSCOPY, Accepts, check_test_image
 from zoowizard.families import registry
-from zoowizard.packaging.archive import sha256
+from zoowizard.families.family import asks_no_more
+from zoowizard.families.pickles import look
+from zoowizard.library.archive import sha256
 
 ARCHITECTURE = """
 import torch
@@ -181,7 +183,14 @@ def install(monkeypatch: pytest.MonkeyPatch, model: TinyModel) -> None:
     module = types.ModuleType("zoowizard.conversion.tiny")
     vars(module).update(USES=("test_image",), ACCEPTS=model.accepts, convert=model.convert, native=model.native)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    family = types.SimpleNamespace(NAME="tiny", FIELDS=(SHARPNESS, TEST_IMAGE), LABELS={}, recognise=lambda path: None)
+    family = types.SimpleNamespace(
+        NAME="tiny",
+        FIELDS=(SHARPNESS, TEST_IMAGE),
+        LABELS={},
+        recognise=lambda path: None,
+        look=look,
+        asks=asks_no_more,
+    )
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, family))
 
 

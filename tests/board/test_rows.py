@@ -198,3 +198,11 @@ def test_an_upload_in_the_zoo(full: Draft) -> None:
     assert upload_row(full, "submitted", status="published")[0] == "Published"
     assert upload_row(full, "submitted", status="gone")[:2] == ("Gone", "No")
     assert upload_row(full, "verified", status="deletion-requested", withdrawn=True)[0] == "Withdrawn"
+
+
+def test_the_agreement_of_values_is_a_note(full: Draft) -> None:
+    agreement = {"images": 4, "apart": 2.31e-7, "outputs": {"probability": 2.31e-7}}
+    outcome = {"status": "passed", "parity": None, "agreement": agreement}
+    row = fold(full, FIELDS, [Job("passed", outcome=outcome)])
+    assert row.notes == "agreement: within 2.4e-07 of the output's spread, on 4 images"
+    assert fold(full, FIELDS, [Job("passed", outcome={**outcome, "agreement": "?"})]).notes == ""

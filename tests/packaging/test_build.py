@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 
+from zoowizard.conversion.converted import Converted, Native, TensorDescription
 from zoowizard.packaging import build
 
 
@@ -29,3 +32,24 @@ def test_two_jobs_that_save_in_one_folder_at_once(tmp_path: Path, monkeypatch: p
     build._put(first / "nuclei.zip", target)
     assert target.read_text() == "first"
     assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "nuclei.zip"}
+
+
+@pytest.mark.parametrize("side", [64, 32])
+def test_a_cover_of_labels_beside_an_image_with_axes_of_its_own(side: int, tmp_path: Path) -> None:
+    image = np.zeros((1, 64, 64), np.uint16)
+    image[:, 16:48, 16:48] = 1000
+    labels = np.zeros((side, side), np.uint16)
+    labels[side // 4 : side * 3 // 4, side // 4 : side * 3 // 4] = 1
+    tensors = [
+        TensorDescription(name, "", [], {}, one[None], one, (), axes)
+        for name, one, axes in (("image", image, "cyx"), ("labels", labels, "yx"))
+    ]
+    build._write_cover(
+        image, Converted(tensors[:1], tensors[1:], [], Native(lambda one: one), "x", labels=labels), tmp_path / "c.png"
+    )
+    cover = iio.imread(tmp_path / "c.png").astype(int)
+    left, right = cover[:, : len(cover)], cover[:, len(cover) :]
+    assert left[len(cover) // 2, len(cover) // 2].tolist() == [255, 255, 255]
+    coloured = np.ptp(right[len(cover) // 2, len(cover) // 2]) > 0
+    assert coloured == (side == 64), "of another size they are a picture of their own"
+    assert right[0, 0].tolist() == [0, 0, 0]

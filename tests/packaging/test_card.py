@@ -304,3 +304,18 @@ def test_long_texts_add_no_structure_but_paragraphs_and_lists(hostile: str) -> N
     assert kinds <= {token.type for token in parser.parse(plain)}
     assert parser.render(card).count("<a ") == parser.render(plain).count("<a ")
     assert parser.render(card).count("<img") == parser.render(plain).count("<img")
+
+
+def test_a_card_of_images_says_how_far_values_are_apart() -> None:
+    of_values = Validation(
+        framework="torch 2.15.0",
+        agreement={"images": 3, "apart": 2.31e-7, "outputs": {"denoised": 2.31e-7}},
+        differences=(Difference("largest difference of the output “denoised”, of its spread", 2.31e-7, 1e-3),),
+        gives_labels=False,
+    )
+    shown = model_card(VALUES, of_values)
+    assert "against torch 2.15.0. The values of the package are within 2.4e-07 of the output's spread, on 3" in shown
+    assert "| largest difference of the output “denoised”, of its spread | 2.31e-07 (allowed: 0.001) |" in shown
+    assert "signal-to-noise ratio" in shown and "images of your own with a known answer" in shown
+    assert "Annotate" not in shown and "annotated" not in shown
+    assert "Annotate" in model_card(VALUES, Validation()) and "annotated" in model_card(VALUES, Validation())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoowizard.packaging.cover import PALETTE, write_cover
+from zoowizard.packaging.cover import PALETTE, write_cover, write_cover_of_pictures
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (900, 1200, 3), dtype=np.uint8)
@@ -121,4 +121,28 @@ def test_every_image_of_a_microscope_can_be_seen(dtype: str, channels: int, tmp_
 def test_what_cannot_be_a_cover(image: NDArray[Any], labels: NDArray[Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=says):
         write_cover(image, labels, tmp_path / "cover.png")
+    assert not (tmp_path / "cover.png").exists()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [(), (2,), (3,)])
+def test_two_pictures_stand_side_by_side(dtype: str, channels: tuple[int, ...], tmp_path: Path) -> None:
+    noise = (RNG.random((700, 900, *channels)) * (0.01 if dtype == "float32" else 200)).astype(dtype)
+    spot = np.zeros((64, 100), np.float32)
+    spot[:, 34:66] = 3
+    write_cover_of_pictures(noise, spot, tmp_path / "cover.png")
+    cover = iio.imread(tmp_path / "cover.png").astype(int)
+    side = cover.shape[0]
+    assert cover.shape == (side, 2 * side, 3)
+    assert (tmp_path / "cover.png").stat().st_size <= 500_000
+    left, right = cover[:, :side], cover[:, side:]
+    assert left[..., 0].max() > 200 and left[..., 0].min() < 50, "it can be seen"
+    assert (left[..., 0] == left[..., 1]).all() == (channels == ())
+    assert right[side // 2, side // 2].tolist() == [255, 255, 255]
+    assert right[side // 2, 1].tolist() == [0, 0, 0]
+
+
+def test_what_cannot_be_one_of_two_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not float64 \(3, 8, 8\)"):
+        write_cover_of_pictures(np.zeros((8, 8), np.uint8), np.zeros((3, 8, 8)), tmp_path / "cover.png")
     assert not (tmp_path / "cover.png").exists()

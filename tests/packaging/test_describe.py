@@ -6,6 +6,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 
 from zoowizard.conversion.converted import Converted, Native, TensorDescription
 from zoowizard.packaging.describe import tensor_notes, write_tensors
@@ -50,3 +51,39 @@ def test_samples_are_read_by_imageio_as_they_are(dtype: str, channels: tuple[int
     read = iio.imread(path)
     assert read.dtype == dtype
     assert np.array_equal(read if read.shape == sample.shape else np.moveaxis(read, 0, -1), sample)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16", "float64", "bool"])
+@pytest.mark.parametrize(
+    ("axes", "in_file"),
+    [("zyx", "ZYX"), ("cyx", "CYX"), ("czyx", "ZCYX"), ("zcyx", "ZCYX"), ("zyxc", "ZCYX"), ("yxc", "CYX")],
+)
+def test_samples_of_any_axes_are_read_by_fiji_and_tifffile(dtype: str, axes: str, in_file: str, tmp_path: Path) -> None:
+    sides = {"z": 5, "c": 2, "y": 20, "x": 30}
+    sample = np.random.default_rng(0).integers(0, 2, [sides[one] for one in axes]).astype(dtype)
+    tensor = TensorDescription("image", "", [], {"type": dtype}, sample[None], sample, sample_axes=axes)
+    write_tensors(Converted([tensor], [], [], Native(lambda one: one), "x"), tmp_path)
+    with tifffile.TiffFile(tmp_path / "sample_image.tif") as file:
+        [series] = file.series
+        assert (series.axes, series.shape) == (in_file, tuple(sides[one.lower()] for one in in_file))
+        assert file.is_imagej == (dtype in ("uint8", "uint16", "float32", "bool"))
+        read = series.asarray()
+    assert np.array_equal(read, sample.transpose([axes.index(one.lower()) for one in in_file]))
+    assert iio.imread(tmp_path / "sample_image.tif").size == sample.size
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("yx", (20, 30)), ("cyx", (3, 20, 30)), ("yxc", (20, 30, 3))])
+def test_8_bit_pictures_are_png(axes: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    sample = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    tensor = TensorDescription("image", "", [], {"type": "uint8"}, sample[None], sample, sample_axes=axes)
+    write_tensors(Converted([tensor], [], [], Native(lambda one: one), "x"), tmp_path)
+    read = iio.imread(tmp_path / "sample_image.png")
+    assert np.array_equal(read, np.moveaxis(sample, 0, -1) if axes == "cyx" else sample)
+
+
+def test_a_size_at_another_scale_is_said_with_the_factor() -> None:
+    image = described(np.zeros((8, 8), np.uint8), {"type": "space", "id": "y", "scale": 0.5, "size": 8})
+    size = {"tensor_id": "image", "axis_id": "y", "offset": -1}
+    half = described(np.zeros((4, 4), np.uint8), {"type": "space", "id": "y", "scale": 1.0, "size": size})
+    [note] = tensor_notes([half], [image])
+    assert note.axes == {"y": "as y of image x 0.5 - 1"}

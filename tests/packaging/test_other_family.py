@@ -22,7 +22,8 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import KEPT
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import build, clean, resume
+from zoowizard.library import clean
+from zoowizard.packaging import build, resume
 from zoowizard.thumbnail import of_labels
 
 NEAR = Difference("flows, largest difference", 2e-5, 1e-3)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from zoowizard.agreement import Agreement
 from zoowizard.conversion.converted import Difference
 from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.report import (
@@ -198,3 +199,20 @@ def test_parity_in_words() -> None:
 
 def test_one_line() -> None:
     assert one_line("a\n b\t\x1bc\u202ed\x00\x85e") == "a b cd e"
+
+
+def test_the_agreement_of_values_is_said() -> None:
+    found = (Difference("largest difference of the output “probability”, of its spread", 2.31e-7, 1e-3),)
+    agreement: Agreement = {"images": 4, "apart": 2.31e-7, "outputs": {"probability": 2.31e-7}}
+    of_values = replace(report(PASSED), parity=None, differences=found, agreement=agreement)
+    shown = " ".join(to_markdown(of_values).split())
+    assert "## Agreement with the native framework" in shown
+    assert "within 2.4e-07 of the output's spread, on 4 images: the spread is the standard deviation" in shown
+    assert "- largest difference of the output “probability”, of its spread: 2.31e-07 (allowed: 0.001)" in shown
+    assert "Parity" not in shown
+    assert to_json(of_values)["agreement"] == agreement
+
+
+def test_names_are_cut_only_where_a_table_is_too_wide() -> None:
+    shown = to_markdown(report(replace(PASSED, weight_format="pytorch_state_dict")))
+    assert "| pytorch_state_dict | passed |" in shown

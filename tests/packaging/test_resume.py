@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from commands import Demo
 
+from zoowizard.library.archive import sha256
 from zoowizard.packaging import resume
-from zoowizard.packaging.archive import sha256
-from zoowizard.packaging.resume import NotKept, Origin
+from zoowizard.packaging.origin import Origin, origin
+from zoowizard.packaging.resume import NotKept
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_ruins_of_a_package_do_no_harm(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "ruins-1.0.dist-info").mkdir()  # as pip leaves it where it was interrupted
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "model.pt").write_text("weights")
-    made_from = resume.origin("yolo", tmp_path / "model.pt", np.zeros((2, 2)), {})
+    made_from = origin("yolo", tmp_path / "model.pt", np.zeros((2, 2)), {})
     assert all(made_from.versions.values()) and "numpy" in made_from.versions
 
 

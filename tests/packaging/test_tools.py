@@ -13,7 +13,7 @@ import yaml
 import zoo_packages
 from onnx import TensorProto, helper
 
-from zoowizard.packaging.clean import in_format_05
+from zoowizard.library.clean import in_format_05
 from zoowizard.packaging.operators import libraries_of
 from zoowizard.packaging.tool_rules import Package
 from zoowizard.packaging.tools import TOOLS, ToolReport, where_it_runs, with_measured

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
 
+from zoowizard.agreement import in_words
 from zoowizard.board.columns import COLUMNS
 from zoowizard.board.uploads import PENDING, Standing, note_of, status_of
 from zoowizard.drafts.completeness import missing, problems
@@ -35,7 +36,7 @@ class BuildJob(Protocol):
 
     @property
     def outcome(self) -> Mapping[str, Any] | None:
-        """What the job left behind, with `status` and `parity` where it came so far."""
+        """What the job left behind, with `status` and `parity` or `agreement` where it came so far."""
         ...
 
 
@@ -189,6 +190,8 @@ def _notes(
         return "the answers were changed since the package was built: build it again"
     if ended is not None and exported:
         outcome = ended.outcome or {}
+        if agreement := in_words(outcome.get("agreement")):
+            return _short(f"agreement: {agreement}")
         return _parity(outcome.get("parity"), outcome.get("not_measured"))
     return ""
 

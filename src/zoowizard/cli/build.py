@@ -21,7 +21,7 @@ def build(given: argparse.Namespace) -> int:
     """Convert, package and test a model, or several together: all are checked before the first is started."""
     from zoowizard.drafts.completeness import deferred, hints
     from zoowizard.launch import start_builds
-    from zoowizard.workflow import fields_of, unready
+    from zoowizard.workflow import questions_for, unready
 
     workspace = workspace_of(given)
     settings = settings_of(given, workspace.root)
@@ -32,7 +32,7 @@ def build(given: argparse.Namespace) -> int:
     wanting: dict[str, str] = {}
     with contextlib.ExitStack() as held:
         for path, answers in zip(given.paths, _answers(given.paths, given.answers), strict=True):
-            draft = _opened(workspace, path, given.called, answers, held, drafts)
+            draft = open_with_answers(workspace, path, given.called, answers, held, drafts)
             if answers is None and not given.json and not several and sys.stdin.isatty():
                 draft = _ask(draft, workspace)
             drafts.append(draft)
@@ -41,20 +41,20 @@ def build(given: argparse.Namespace) -> int:
         if wanting:
             raise AnswersMissing(wanting)
         for draft in drafts:
-            for name, hint in hints(draft, fields_of(draft.family)).items():
+            for name, hint in hints(draft, questions_for(draft)).items():
                 print(printable_lines(f"! {_of(draft, several)}{name}: {hint}"), file=sys.stderr)
         limit_s, priority = given.time_limit * 60, given.priority
         folders = start_builds(workspace, drafts, given.output, limit_s, settings, priority)
     more = {}
     for draft, folder in zip(drafts, folders, strict=True):
-        more[folder] = {"deferred": deferred(draft, fields_of(draft.family))}
+        more[folder] = {"deferred": deferred(draft, questions_for(draft))}
         for question in more[folder]["deferred"]:
             text = f"? {_of(draft, several)}to be checked when there is a network: {question}"
             print(printable_lines(text), file=sys.stderr)
     return finish(folders, given, more)
 
 
-def _opened(
+def open_with_answers(
     workspace: "Workspace",
     path: Path,
     called: str | None,
@@ -63,10 +63,9 @@ def _opened(
     before: Sequence["Draft"],
 ) -> "Draft":
     """The draft of the model at `path` with its answers, saved, and held as long as `held`."""
-    from zoowizard.drafts.answers import changed, read_answers
-    from zoowizard.drafts.draft import with_given
+    from zoowizard.drafts.answers import changed
     from zoowizard.drafts.store import editing, save
-    from zoowizard.workflow import choose_one, fields_of, open_draft
+    from zoowizard.workflow import answered, choose_one, open_draft, read_all
 
     recognition = choose_one(path)
     draft = open_draft(workspace, recognition, called)
@@ -76,7 +75,7 @@ def _opened(
         raise WrongUse(f"{path}: is the model {draft.id}, which was given before; give each once")
     held.enter_context(editing(workspace, draft.id))
     if answers is not None:
-        draft = with_given(draft, changed(draft, read_answers(answers, fields_of(draft.family))))
+        draft = answered(draft, changed(draft, read_all(answers, draft)))
     save(workspace, draft)
     return draft
 
@@ -108,12 +107,12 @@ def _ask(draft: "Draft", workspace: "Workspace") -> "Draft":
     from zoowizard.drafts.store import save
     from zoowizard.launch import expect_build
     from zoowizard.prompts import PromptsEnded, ask_missing
-    from zoowizard.workflow import fields_of, unready
+    from zoowizard.workflow import answered, questions_for, unready
 
     if unready(draft):
         expect_build(workspace, draft.family)
     try:
-        return ask_missing(draft, fields_of(draft.family), lambda answered: save(workspace, answered))
+        return ask_missing(draft, questions_for, answered, lambda told: save(workspace, told))
     except PromptsEnded:
         sentence = "the questions were ended; what was answered is saved, call the same again to go on"
         raise QuestionsEnded(sentence) from None
@@ -161,17 +160,21 @@ def _answer(job: "Job", more: Mapping[str, object]) -> dict[str, Any]:
     steps = [{"name": step.name, "seconds": step.seconds} for step in job.steps if step.state == "done"]
     if job.state == "passed":
         return {**outcome, "steps": steps, "job": job.id, **more}
-    blank = {"package": None, "report": None, "parity": None}
+    blank = {"package": None, "report": None, "parity": None, "agreement": None}
     return {**blank, **outcome, "status": job.state, "reason": job.reason, "steps": steps, "job": job.id}
 
 
 def _print_outcome(job: "Job", whose: str) -> None:
+    from zoowizard.agreement import in_words
+
     outcome = job.outcome or {}
     for name in ("package", "report"):
         if outcome.get(name):
             print(printable_lines(f"{whose}{name}: {outcome[name]}"))
     if outcome.get("parity"):
         print(printable_lines(f"{whose}parity: {_parity_in_words(outcome['parity'])}"))
+    if agreement := in_words(outcome.get("agreement")):
+        print(f"{whose}agreement: {agreement}")
     elif outcome.get("not_measured"):
         print(printable_lines(f"{whose}parity: not measured: {outcome['not_measured']}"))
     for one in outcome.get("differences") or ():

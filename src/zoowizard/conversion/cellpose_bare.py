@@ -16,7 +16,7 @@ from zoowizard.conversion.cellpose_framework import CELLPOSE_3, Framework
 from zoowizard.conversion.cellpose_model import Model, predict
 from zoowizard.conversion.cellpose_network import Cellpose
 from zoowizard.conversion.converted import Array, Converted, Difference, Native, Weights
-from zoowizard.conversion.torchscript import save_torchscript
+from zoowizard.conversion.saved_torchscript import save_torchscript
 from zoowizard.errors import ZoowizardError
 
 SMALLEST_SIDE_PX: Final = 64

@@ -213,7 +213,7 @@ def labels_of(flows: Array, cellprob_threshold: float, flow_threshold: float, mi
 
 def _to_torchscript(network: Any, blocks: bool, folder: Path) -> None:
     from zoowizard.conversion.cellpose_sam_torchscript import scripted
-    from zoowizard.conversion.torchscript import save_torchscript
+    from zoowizard.conversion.saved_torchscript import save_torchscript
 
     save_torchscript(scripted(network, blocks), folder / TORCHSCRIPT, in_memory=False)
 

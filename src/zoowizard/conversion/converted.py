@@ -7,9 +7,11 @@ A conversion is a module with these four names:
     convert(checkpoint, values, image, folder, step) -> Converted          weights go to `folder`
     native(checkpoint, values, facts, folder) -> Native                    the framework again, nothing is converted
 
-and, where it imports something only when it converts, this one too:
+and, where it needs them, these:
 
-    preload(folder) -> None                                                imports it; `folder` may be written to
+    preload(folder) -> None                          imports what it would import late; `folder` may be written to
+    read_image(checkpoint, values) -> Array          the test image, where that is no picture that `ACCEPTS` names
+    reads(checkpoint, values) -> Sequence[Path]      files beside the checkpoint that its result depends on, too
 
 `values` holds what `USES` names and nothing else, so that the same checkpoint, values and image give the same result.
 """
@@ -27,6 +29,9 @@ Array = NDArray[Any]
 LOWEST_MEAN_IOU: Final = 0.95
 """Below this a package does not do what the model does, whatever the reason, and is not handed out."""
 
+MOST_APART: Final = 1e-3
+"""Of an output's spread: up to here the values of a package are those of the framework."""
+
 
 class NotMeasured(ZoowizardError):
     """The native framework cannot be asked here; the message says why, as a sentence without a full stop."""
@@ -37,8 +42,9 @@ class TensorDescription:
     """One input or output tensor in the words of the bioimage.io format, with its test tensor.
 
     `axes`, `data` and `processing` are written to the description as they are, the last as `preprocessing` of an input
-    and as `postprocessing` of an output. `test_tensor` has all `axes`, batch included; `sample` is the same as a
-    picture, (y, x) or (y, x, channel).
+    and as `postprocessing` of an output. `test_tensor` has all `axes`, batch included; `sample` is the same as an image
+    whose axes are the letters of `sample_axes` in their order: z, y, x and c; where that is empty, it is (y, x) or
+    (y, x, channel).
     """
 
     id: str
@@ -48,6 +54,7 @@ class TensorDescription:
     test_tensor: Array
     sample: Array
     processing: Sequence[Mapping[str, Any]] = ()
+    sample_axes: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,19 +85,25 @@ class Native:
     """The model in its own framework, to compare with.
 
     `to_input` makes the input tensor (all axes, one batch) of a test image, (y, x) or (y, x, channel), of the types
-    that `ACCEPTS` names. `predict` gives the label image (y, x) that the framework draws on such an image; it raises
-    NotMeasured where the framework is not there. `to_labels` makes that label image of the package's outputs, by id;
-    None where the first output is one. `differences` measures on such an image what the labels do not show (flows).
-    `pictures` gives the images to compare on, by name; None for views of the test image that suit a small network.
-    A package whose label images agree less than `lowest_mean_iou` is not handed out. `close` lets go of the framework.
+    that `ACCEPTS` names, or as `read_image` gives it; of several inputs all tensors, by id. `predict` gives the label
+    image (y, x) that the framework draws on such an image; None where the package gives no labels. `outputs` gives what
+    the framework has for the package's outputs, by id, all axes, to be compared value by value. Both raise NotMeasured
+    where the framework is not there. `to_labels` makes that label image of the package's outputs, by id; None where the
+    first output is one. `differences` measures on such an image what the labels do not show (flows). `pictures` gives
+    the images to compare on, by name; None for views of the test image that suit a small network, and where there is no
+    `predict` for the image and a part of it. A package whose label images agree less than `lowest_mean_iou`, or whose
+    outputs differ more than `most_apart`, a part of their spread (standard deviation), is not handed out. `close` lets
+    go of the framework.
     """
 
-    to_input: Callable[[Array], Array]
-    predict: Callable[[Array], Array]
+    to_input: Callable[[Array], Array | Mapping[str, Array]]
+    predict: Callable[[Array], Array] | None = None
+    outputs: Callable[[Array], Mapping[str, Array]] | None = None
     to_labels: Callable[[Mapping[str, Array]], Array] | None = None
     differences: Callable[[Array], Sequence[Difference]] | None = None
     pictures: Callable[[Array], Mapping[str, Array]] | None = None
     lowest_mean_iou: float = LOWEST_MEAN_IOU
+    most_apart: float = MOST_APART
     close: Callable[[], None] = lambda: None
 
 
@@ -101,9 +114,12 @@ class Converted:
     `framework` names the model's own framework with its version. `notes` are sentences that people should read before
     they use the model. `facts` are what only the conversion could tell, to be shown in the card (JSON values, with the
     same names as a draft's). `labels` is the label image (y, x) of the test image, for the cover; None where it is the
-    sample of the first output. `elsewhere_per_million` says how many of a million values of the test output the zoo's
+    sample of the first output. `shown` are two pictures, (y, x) or (y, x, 1 to 3), of input and output, for the cover
+    of a package without labels. `elsewhere_per_million` says how many of a million values of the test output the zoo's
     own runner, with its older libraries, is known to give otherwise. `kept` are files beside the weights that `native`
-    asks for, also in a later run that takes this conversion over.
+    asks for, also in a later run that takes this conversion over. `described` are further entries of the description
+    (JSON values): of `config`, `covers` and `attachments` they stand beside packaging's own, of all else below them;
+    `beside` are the files in the folder of the weights that these name.
     """
 
     inputs: Sequence[TensorDescription]
@@ -114,5 +130,8 @@ class Converted:
     notes: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     labels: Array | None = None
+    shown: tuple[Array, Array] | None = None
     elsewhere_per_million: float = 0.0
     kept: Sequence[Path] = ()
+    described: Mapping[str, Any] = field(default_factory=dict)
+    beside: Sequence[Path] = ()

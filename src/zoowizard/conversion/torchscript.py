@@ -1,42 +1,116 @@
-"""Saving TorchScript without what it remembers of the machine that made it."""
+"""Any network in TorchScript → the same file as a package, and ONNX where that gives the same.
 
+Runs in a job only: it imports torch, and TorchScript is a program that is run.
+"""
+
+import functools
+import hashlib
+import importlib
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch import nn
+
+from zoowizard.conversion.any_network import conversion, formats, probed
+from zoowizard.conversion.any_network.formats import Exporting, LeftOut
+from zoowizard.conversion.any_network.original import Original
+from zoowizard.conversion.any_network.probed import Pictured
+from zoowizard.conversion.converted import Array, Converted, Native, Weights
+from zoowizard.conversion.probing.apart import in_a_line
+from zoowizard.conversion.probing.networks import of_module, of_torchscript
+from zoowizard.conversion.probing.padding import Margins, padded
+from zoowizard.conversion.saved_torchscript import without_debug_records
+from zoowizard.errors import ZoowizardError
+from zoowizard.jobs.steps import Step
+
+ACCEPTS: Final = conversion.ACCEPTS
+USES: Final = conversion.USES
+LATE: Final = ("torch.onnx.utils", "torch._dynamo")
+"""What PyTorch imports only when it traces and exports."""
+read_image = conversion.read_image
 
 
-def save_torchscript(scripted: Any, path: Path, in_memory: bool = True) -> None:
-    """Save a scripted or traced module to `path`, without its debug records.
+def preload(folder: Path) -> None:
+    """Load what `convert` loads late."""
+    for name in LATE:
+        importlib.import_module(name)
 
-    Not `in_memory`, a large one takes no memory; but where the disk is full, torch then ends the whole process.
 
-    For error messages TorchScript keeps the source path and the call stack of every operation, packed into records
-    that end in `.debug_pkl`: they hold the account, the folders and the environment of whoever converts. Loading
-    needs none of them. The records are described in `torch/csrc/jit/docs/serialization.md` of PyTorch.
+def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Converted:
+    """Package a TorchScript file; weights go to `folder`. `image` is that of `read_image`.
+
+    Raises ZoowizardError, in words for a person, where it cannot be loaded, and where the answers do not go with it.
     """
-    whole = path.with_name(f"{path.name}.whole")
+    step.progress(0.02, "loading the network")
+    original = _original(checkpoint)
+    assert original.module is not None
+    write = functools.partial(_written, checkpoint, original.module, folder)
+    return conversion.convert(original, values, image, folder, write, step)
+
+
+def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Native:
+    """The file again, without converting it; loaded when it first predicts."""
+    return conversion.native_again(functools.partial(_original, checkpoint), values, facts)
+
+
+def probe(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Pictured:
+    """What the network is, and what it gives after each normalisation; see `any_network.probed.probe`."""
+    step.progress(0.02, "loading the network")
+    return probed.probe(_original(checkpoint), values, image, folder, step)
+
+
+def _original(checkpoint: Path) -> Original:
     try:
-        # to open files, not to paths: torch ends the whole process where the disk is full and it has opened the file
-        if in_memory:
-            with whole.open("wb") as file:
-                torch.jit.save(scripted, file)
-        else:
-            torch.jit.save(scripted, str(whole))
-        with path.open("wb") as file:
-            _copy_without_debug_records(torch._C.PyTorchFileReader(str(whole)), torch._C.PyTorchFileWriter(file))
-    finally:
-        whole.unlink(missing_ok=True)
+        module: Any = torch.jit.load(str(checkpoint), map_location="cpu")  # type: ignore[no-untyped-call]
+    except Exception as problem:
+        raise ZoowizardError(f"{checkpoint.name}: PyTorch cannot load it: {in_a_line(problem)}") from problem
+    _require_one_input(checkpoint, module)
+    with checkpoint.open("rb") as file:
+        identity = hashlib.file_digest(file, "sha256").hexdigest()
+    return Original(
+        load=functools.partial(of_torchscript, checkpoint),
+        network=of_module(module),
+        name=checkpoint.name,
+        identity=identity,
+        framework=f"PyTorch {formats.version()} (TorchScript)",
+        module=module,
+    )
 
 
-def _copy_without_debug_records(reader: Any, writer: Any) -> None:
-    names = reader.get_all_records()
-    # the oldest torch that may load it is written into the file: by the writer, and later than it asks for here
-    version = "version" if "version" in names else ".data/version"  # the place, too, depends on what may load it
-    writer.set_min_version(int(reader.get_record(version)))
-    written_by_the_writer = {version, "byteorder", ".data/serialization_id"}
-    for name in names:
-        if not name.endswith(".debug_pkl") and name not in written_by_the_writer:
-            record = reader.get_record(name)
-            writer.write_record(name, record, len(record))
-    writer.write_end_of_file()
+def _require_one_input(checkpoint: Path, module: Any) -> None:
+    wanted = [one.name for one in module.forward.schema.arguments[1:] if not one.has_default_value()]
+    if len(wanted) != 1:
+        raise ZoowizardError(
+            f"{checkpoint.name}: its network takes {len(wanted)} inputs ({', '.join(wanted)}); so far only networks "
+            "with one input can be packaged"
+        )
+
+
+def _written(
+    checkpoint: Path, module: nn.Module, folder: Path, exporting: Exporting, margins: Margins
+) -> tuple[Sequence[Weights], Sequence[str]]:
+    """The file as it is, or anew where its outputs are padded back or laid flat."""
+    path = folder / "weights-torchscript.pt"
+    whole = padded(module, margins).eval()
+    if margins:
+        try:
+            weights = [formats.torchscript(whole, exporting, path, None)]
+        except LeftOut as why:
+            raise ZoowizardError(
+                f"{checkpoint.name}: its outputs must be brought to the size of the image: {why}"
+            ) from why
+    else:
+        try:
+            without_debug_records(checkpoint, path)
+        except Exception:  # an archive that this version of torch reads, and writes otherwise
+            shutil.copyfile(checkpoint, path)
+        weights = [Weights("torchscript", path, {"pytorch_version": formats.version()})]
+    whole = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]  # of one piece again
+    try:
+        weights.append(formats.onnx_file(whole, exporting, folder / "weights.onnx", "torchscript"))
+    except LeftOut as why:
+        return weights, [str(why)]
+    return weights, []

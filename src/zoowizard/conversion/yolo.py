@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from zoowizard.conversion.converted import Array, Converted, Native, TensorDescription, Weights
-from zoowizard.conversion.torchscript import save_torchscript
+from zoowizard.conversion.saved_torchscript import save_torchscript
 from zoowizard.conversion.yolo_network import LabelImage, OnlyLabels, Settings
 from zoowizard.conversion.yolo_onnx import export_onnx
 from zoowizard.drafts.images import EIGHT_BIT

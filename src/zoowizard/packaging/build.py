@@ -8,28 +8,34 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from zoowizard.conversion.converted import Array, Converted, Weights
 from zoowizard.drafts.images import MICROSCOPY, read_image, why_unfit
 from zoowizard.errors import ZoowizardError
-from zoowizard.families.pickles import look
+from zoowizard.families.registry import family, questions
 from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
 from zoowizard.jobs.folder import runs_before
 from zoowizard.jobs.steps import Step, Steps
-from zoowizard.packaging import clean, compare, describe, resume
-from zoowizard.packaging.archive import sha256, write_archive
+from zoowizard.library import clean
+from zoowizard.library.archive import sha256, write_archive
+from zoowizard.packaging import compare, describe, resume
 from zoowizard.packaging.card import Validation, model_card
-from zoowizard.packaging.cover import write_cover
+from zoowizard.packaging.cover import write_cover, write_cover_of_pictures
 from zoowizard.packaging.curves import write_curves
 from zoowizard.packaging.operators import libraries_of
+from zoowizard.packaging.origin import Origin, origin
+from zoowizard.packaging.pictures import picture_of, shown_of
 from zoowizard.packaging.report import FormatReport, Report, Tolerances, write
 from zoowizard.packaging.settings import own_questions, settings_of
 from zoowizard.packaging.test import run_tests, used_device
 from zoowizard.packaging.tool_rules import Package
 from zoowizard.packaging.tools import ToolReport, where_it_runs
+
+_BESIDE: Final = "beside the checkpoint: "
 
 
 def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
@@ -43,11 +49,11 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     checkpoint = Path(work["checkpoint"])
     earlier = list(runs_before(folder))  # itself too: it begins again where the memory of the GPU was too small
     clean.warm_up(folder / "bioimageio-cache")
-    look(checkpoint)  # once more: it may have been changed or removed since it was identified
+    family(work["family"]).look(checkpoint)  # once more: it may have been changed since it was identified
 
     with steps.step("convert") as step:
-        image = read_image(Path(values["test_image"]), MICROSCOPY)
-        made_from = resume.origin(work["family"], checkpoint, image, values)
+        image, files = _read(work["family"], checkpoint, values)
+        made_from = origin(work["family"], checkpoint, image, values, files)
         tested = _tested_before(earlier, folder, made_from, steps)
         converted = None if tested else _converted(work, image, made_from, earlier, folder, steps, step)
         step.note = step.note or KEPT
@@ -64,7 +70,28 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     return outcome
 
 
-def _tested_before(earlier: Sequence[Path], folder: Path, made_from: resume.Origin, steps: Steps) -> list[Path]:
+def _read(family_name: str, checkpoint: Path, values: Mapping[str, Any]) -> tuple[Array, dict[str, Path]]:
+    """The test image, and the files by what names them on which the package depends besides."""
+    conversion = importlib.import_module(f"zoowizard.conversion.{family_name}")
+    used = _used(conversion.USES, values)
+    if hasattr(conversion, "read_image"):
+        image = conversion.read_image(checkpoint, used)
+    else:
+        image = read_image(Path(values["test_image"]), MICROSCOPY)
+        if problem := why_unfit(image, conversion.ACCEPTS):
+            raise ZoowizardError(f"{values['test_image']} {problem}")
+    named = [one.name for one in questions(family_name, values) if one.kind == "path" and one.name != "test_image"]
+    files = {name: Path(values[name]).expanduser() for name in named if values.get(name)}
+    beside = conversion.reads(checkpoint, used) if hasattr(conversion, "reads") else ()
+    return image, files | {_BESIDE + os.path.relpath(path, checkpoint.parent): path for path in beside}
+
+
+def _used(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the `values` that a conversion names; `argument_*` are all that begin so."""
+    return {name: one for name, one in values.items() if any(fnmatchcase(name, used) for used in names)}
+
+
+def _tested_before(earlier: Sequence[Path], folder: Path, made_from: Origin, steps: Steps) -> list[Path]:
     """Archive and report of a run before, where they passed and still hold; else nothing."""
     try:
         return resume.of_first(earlier, lambda run: resume.tested_of(run, folder, made_from))
@@ -77,7 +104,7 @@ def _tested_before(earlier: Sequence[Path], folder: Path, made_from: resume.Orig
 def _converted(
     work: Mapping[str, Any],
     image: Array,
-    made_from: resume.Origin,
+    made_from: Origin,
     earlier: Sequence[Path],
     folder: Path,
     steps: Steps,
@@ -85,11 +112,10 @@ def _converted(
 ) -> Converted:
     """The conversion of the run before, where it still holds; else a new one, kept for a later run."""
     conversion = importlib.import_module(f"zoowizard.conversion.{work['family']}")
-    if problem := why_unfit(image, conversion.ACCEPTS):
-        raise ZoowizardError(f"{work['values']['test_image']} {problem}")
     checkpoint = Path(work["checkpoint"])
-    values = {name: work["values"][name] for name in conversion.USES if name in work["values"]}
-    made_from = made_from.model_copy(update={"values": {name: made_from.values[name] for name in values}})
+    values = _used(conversion.USES, work["values"])
+    files = {name: one for name, one in made_from.files.items() if name in values or name.startswith(_BESIDE)}
+    made_from = made_from.model_copy(update={"values": _used(conversion.USES, made_from.values), "files": files})
     weights_folder = folder / resume.WEIGHTS_FOLDER
     weights_folder.mkdir(exist_ok=True)
     try:
@@ -99,6 +125,7 @@ def _converted(
         if why.begun:
             steps.note("info", f"The network is converted again: {why}.")
     converted: Converted = conversion.convert(checkpoint, values, image, weights_folder, step)
+    converted = replace(converted, shown=shown_of(converted))
     resume.keep_conversion(folder, converted, made_from)
     step.note = ", ".join(one.weight_format for one in converted.weights)
     return converted
@@ -109,7 +136,7 @@ def _tested(
     values: Mapping[str, Any],
     image: Array,
     converted: Converted,
-    made_from: resume.Origin,
+    made_from: Origin,
     earlier: Sequence[Path],
     folder: Path,
     steps: Steps,
@@ -134,6 +161,7 @@ def _tested(
         environment={**environment, "native framework": converted.framework, **used_device()},
         differences=comparison.differences,
         not_measured=comparison.not_measured,
+        agreement=comparison.agreement,
         tools=_tools(clean.in_format_05(archive), folder / resume.WEIGHTS_FOLDER),
     )
     as_json, as_markdown = write(report, folder)
@@ -144,7 +172,7 @@ def _tested(
 
 
 def _packaged_before(
-    earlier: Sequence[Path], folder: Path, converted: Converted, made_from: resume.Origin, steps: Steps
+    earlier: Sequence[Path], folder: Path, converted: Converted, made_from: Origin, steps: Steps
 ) -> tuple[compare.Comparison | None, Path | None]:
     """Comparison and archive of the run before as far as they still hold, None for what must be done again.
 
@@ -169,22 +197,20 @@ def _packaged(
     image: Array,
     converted: Converted,
     before: compare.Comparison | None,
-    made_from: resume.Origin,
+    made_from: Origin,
     folder: Path,
     steps: Steps,
 ) -> tuple[compare.Comparison, Path]:
     """Describe, compare and package, kept for a later run; gives the comparison, `before` where that holds, and the
     archive. Raises ZoowizardError."""
     with steps.step("describe"):
-        settings = settings_of(own_questions(work["family"]), values, converted.facts)
+        settings = settings_of(own_questions(work["family"], values), values, converted.facts)
         provenance = describe.Provenance(work["family"], made_from.checkpoint, settings)
         package = _Contents(folder / "contents", values, converted, provenance)
         package.write_tensors()
         description = package.write_description(converted.weights, {})
         compared = before or compare.start(converted, image, description, folder / "comparison")
-        labels = converted.outputs[0].sample if converted.labels is None else converted.labels
-        shown = image if labels.shape == image.shape[:2] else converted.inputs[0].sample  # a part of it may be tested
-        write_cover(shown, labels, package.folder / "cover.png")
+        _write_cover(image, converted, package.folder / "cover.png")
     with steps.step("compare") as step:
         if isinstance(compared, compare.Underway):
             comparison = compare.finish(converted, compared, step)
@@ -202,14 +228,16 @@ def _packaged(
         ]
         package.write_card(
             Validation(
-                converted.framework,
-                comparison.parity,
-                formats,
-                package.curves,
-                notes,
-                comparison.differences,
-                comparison.not_measured,
-                _tools(package.described(comparison.kept), package.folder),
+                framework=converted.framework,
+                parity=comparison.parity,
+                formats=formats,
+                curves=package.curves,
+                notes=notes,
+                differences=comparison.differences,
+                not_measured=comparison.not_measured,
+                agreement=comparison.agreement,
+                gives_labels=converted.shown is None,
+                tools=_tools(package.described(comparison.kept), package.folder),
             )
         )
         package.write_description(comparison.kept, _tolerances(comparison, converted))
@@ -218,6 +246,19 @@ def _packaged(
         resume.keep_packaged(folder, archive, made_from)
         step.note = f"{archive.stat().st_size / 1e6:.1f} MB"
     return comparison, archive
+
+
+def _write_cover(image: Array, converted: Converted, path: Path) -> None:
+    if converted.shown is not None:
+        write_cover_of_pictures(*converted.shown, path)
+        return
+    labels = converted.outputs[0].sample if converted.labels is None else converted.labels
+    # a part of it may be tested, and it may have other axes than a picture
+    shown = image if labels.shape == image.shape[:2] else picture_of(converted.inputs[0])
+    if labels.shape == shown.shape[:2]:
+        write_cover(shown, labels, path)
+    else:
+        write_cover_of_pictures(shown, picture_of(converted.outputs[0]), path)
 
 
 def _tools(described: Mapping[str, Any], weights_folder: Path) -> tuple[ToolReport, ...]:
@@ -249,13 +290,16 @@ class _Contents:
     def write_tensors(self) -> None:
         """Test and sample tensors, and the weights with what belongs to them (linked, not copied)."""
         describe.write_tensors(self.converted, self.folder)
-        for path in _files_of(self.converted.weights):
+        for path in dict.fromkeys([*_files_of(self.converted.weights), *self.converted.beside]):
             (self.folder / path.name).hardlink_to(path)
 
     def write_card(self, validation: Validation) -> None:
         """The model card."""
-        inputs, outputs = (describe.tensor_notes(one) for one in (self.converted.inputs, self.converted.outputs))
-        card = model_card(self.values, validation, inputs, outputs, own_questions(self.provenance.family))
+        all_tensors = [*self.converted.inputs, *self.converted.outputs]
+        inputs, outputs = (
+            describe.tensor_notes(one, all_tensors) for one in (self.converted.inputs, self.converted.outputs)
+        )
+        card = model_card(self.values, validation, inputs, outputs, own_questions(self.provenance.family, self.values))
         (self.folder / "README.md").write_text(card, encoding="utf-8")
 
     def described(
@@ -306,6 +350,7 @@ def _hand_over(tested: Sequence[Path], output: Path, mode: int) -> dict[str, Any
         "report": str(output / as_json.name),
         "status": report["status"],
         "parity": parity and {key: parity[key] for key in ("images", "mean_iou", "identical_pixels")},
+        "agreement": report["agreement"],
         "not_measured": report["not_measured"] or None,
         "differences": report["differences"],
         "formats": [one["weight_format"] for one in report["formats"]],

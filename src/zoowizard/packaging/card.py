@@ -8,24 +8,14 @@ holds the word Validation.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from zoowizard.drafts.fields import Field
 from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
-from zoowizard.packaging.report import (
-    NOT_TRIED,
-    FormatReport,
-    difference_cells,
-    not_measured_sentence,
-    parity_sentence,
-    ratio,
-    ratio_or_none,
-)
+from zoowizard.packaging.measured import Validation as Validation
+from zoowizard.packaging.measured import agreement_section, how_to_validate, recommendation, reproducibility
+from zoowizard.packaging.report import NOT_TRIED
 from zoowizard.packaging.tools import ToolReport
-
-if TYPE_CHECKING:
-    from zoowizard.conversion.converted import Difference
-    from zoowizard.packaging.matching import Parity
 
 
 @dataclass(frozen=True)
@@ -36,25 +26,6 @@ class TensorNote:
     axes: Mapping[str, str]
     data_type: str
     meaning: str = ""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What was measured, for the Validation section.
-
-    `framework` is the native framework with its version; `curves` is the file name, beside the card, of the picture
-    of the training curves; `notes` are sentences about what the measurements do not show. `not_measured` says why there
-    is no `parity` where the framework could not be asked. `tools` say where the package will run.
-    """
-
-    framework: str = "the native framework"
-    parity: "Parity | None" = None
-    formats: Sequence[FormatReport] = ()
-    curves: str | None = None
-    notes: Sequence[str] = ()
-    differences: "Sequence[Difference]" = ()
-    not_measured: str = ""
-    tools: Sequence[ToolReport] = ()
 
 
 Values = Mapping[str, Any]
@@ -83,7 +54,7 @@ def model_card(
         ("# Uses", []),
         ("## Direct Use", [paragraphs(values.get("intended_use"))]),
         ("## Images that it expects", [bullets(_expected_images(values, settings))]),
-        ("# Bias, Risks, and Limitations", [paragraphs(values.get("limitations")), RECOMMENDATION]),
+        ("# Bias, Risks, and Limitations", [paragraphs(values.get("limitations")), recommendation(validation)]),
         ("# How to Get Started with the Model", [_snippet(inputs, outputs)]),
         ("## Where it will run", _where_it_runs(validation.tools)),
         ("# Training Details", []),
@@ -91,9 +62,9 @@ def model_card(
         ("## Training Procedure", [table(("Setting", "Value"), _training_procedure(values))]),
         ("# Validation", [paragraphs(values.get("validation"))]),
         ("## Metrics of the training run", [_metrics(values), _curves(validation.curves)]),
-        ("## Agreement with the native framework", [_parity(validation)]),
-        ("## Reproducibility", [_reproducibility(validation.formats)]),
-        ("## On images of your own", [HOW_TO_VALIDATE]),
+        ("## Agreement with the native framework", [agreement_section(validation)]),
+        ("## Reproducibility", [reproducibility(validation.formats)]),
+        ("## On images of your own", [how_to_validate(validation)]),
         ("## Notes", ["\n".join(f"- {text(note)}" for note in validation.notes)]),
         ("# Technical Specifications", []),
         ("## Model Architecture and Objective", [bullets(_architecture(values, settings))]),
@@ -103,15 +74,6 @@ def model_card(
         ("# Citation", ["\n".join(f"- {one}" for one in _citations(values.get("citations")))]),
     ]
     return "\n\n".join(part for part in (*title, *_filled(sections)) if part) + "\n"
-
-
-RECOMMENDATION: Final = (
-    "Check the results on annotated images of your own before relying on them. The model is not meant for diagnosis."
-)
-HOW_TO_VALIDATE: Final = (
-    "Annotate a few images that the training has not seen, run the package on them, and compare its instances with "
-    "the annotation: precision, recall and F1 at an IoU of 0.5, average precision over 0.5 to 0.95."
-)
 
 
 def _filled(sections: Sequence[Section]) -> list[str]:
@@ -236,49 +198,6 @@ def _curves(file_name: str | None) -> str:
         return ""
     safe = re.sub(r"[^\w.-]", "", _file_name(file_name) or "")
     return f"![Losses and metrics over the epochs of the training run]({safe})"
-
-
-def _parity(validation: Validation) -> str:
-    against = f"The package, run with bioimageio.core, against {text(validation.framework)}."
-    differences = table(
-        ("Largest difference", "Value"),
-        [(text(what), found) for what, found in map(difference_cells, validation.differences)],
-    )
-    if validation.parity is None:
-        reason = validation.not_measured
-        parts = [f"{against} {text(not_measured_sentence(reason))}" if reason else "", differences]
-        return "\n\n".join(filter(None, parts))
-    rows = [
-        (
-            str(place),
-            ratio_or_none(one["mean_iou"]),
-            ratio(one["identical_pixels"]),
-            str(one["n_true"]),
-            str(one["n_pred"]),
-            ratio_or_none(one["ap90"]),
-        )
-        for place, one in enumerate(validation.parity["per_image"], start=1)
-    ]
-    header = ("Image", "Mean IoU", "Identical pixels", "Instances, native", "Instances, package", "AP at IoU 0.9")
-    parts = [f"{against} {parity_sentence(validation.parity)}", table(header, rows), differences]
-    return "\n\n".join(filter(None, parts))
-
-
-def _reproducibility(formats: Sequence[FormatReport]) -> str:
-    """What the tests said, format by format; a column stays out where nothing is known for it."""
-    columns: dict[str, list[str]] = {
-        "Weights": [text(one.weight_format) for one in formats],
-        "Tests": [one.status or "" for one in formats],
-        "Largest difference": [f"{one.drift.max_abs:.3g}" if one.drift else "" for one in formats],
-        "Mismatched elements per million": [
-            f"{one.drift.mismatched_per_million:.4g}" if one.drift else "" for one in formats
-        ],
-        "Image sizes": [", ".join(" x ".join(map(str, size)) for size in one.sizes) for one in formats],
-        "Batch sizes": [", ".join(map(str, one.batches)) for one in formats],
-    }
-    known = {name: column for name, column in columns.items() if any(column)}
-    rows = [[cell or "not measured" for cell in row] for row in zip(*known.values(), strict=True)]
-    return table(list(known), rows)
 
 
 def _tensors(tensors: Sequence[TensorNote]) -> str:

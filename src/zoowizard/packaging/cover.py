@@ -2,6 +2,7 @@
 
 import heapq
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,19 +40,47 @@ def write_cover(image: NDArray[Any], labels: NDArray[Any], path: Path) -> None:
     stretched where it is dim), on the right the same with the instances of `labels` ((y, x), 0 is background) in
     colours, neighbours in different ones. Raises ValueError for another shape or data type.
     """
+    _require_picture(image)
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f"image and labels of different shapes: {image.shape[:2]} and {labels.shape}")
+    square, instances = _square_of(image), _central_square(labels)
+
+    def drawn(side_px: int) -> Pixels:
+        shown = _scaled(square, side_px)
+        return np.concatenate([shown, _coloured(shown, _numbered(instances, side_px))], axis=1)
+
+    _write(drawn, path)
+
+
+def write_cover_of_pictures(left: NDArray[Any], right: NDArray[Any], path: Path) -> None:
+    """Write a cover of the central squares of two pictures, as `write_cover` does it with its image.
+
+    Raises ValueError as that does.
+    """
+    for picture in (left, right):
+        _require_picture(picture)
+    squares = (_square_of(left), _square_of(right))
+    _write(lambda side_px: np.concatenate([_scaled(one, side_px) for one in squares], axis=1), path)
+
+
+def _write(drawn: Callable[[int], Pixels], path: Path) -> None:
+    """Of the sides in pixels that `drawn` is asked for the first one that is small enough as a PNG."""
+    for side_px in SIDES_PX:
+        content = _png(drawn(side_px))
+        if len(content) <= MAX_BYTES:
+            break
+    path.write_bytes(content)
+
+
+def _require_picture(image: NDArray[Any]) -> None:
     is_image = image.ndim in (2, 3) and image.shape[2:] in ((), (1,), (2,), (3,)) and 0 not in image.shape
     if not is_image or str(image.dtype) not in MICROSCOPY.dtypes:
         types = ", ".join(MICROSCOPY.dtypes)
         raise ValueError(f"a cover needs an image (y, x) or (y, x, 1 to 3) of {types}, not {image.dtype} {image.shape}")
-    if labels.shape != image.shape[:2]:
-        raise ValueError(f"image and labels of different shapes: {image.shape[:2]} and {labels.shape}")
-    square = _visible(np.ascontiguousarray(in_8_bits(_central_square(image))))
-    instances = _central_square(labels)
-    for side_px in SIDES_PX:
-        content = _png(_side_by_side(square, instances, side_px))
-        if len(content) <= MAX_BYTES:
-            break
-    path.write_bytes(content)
+
+
+def _square_of(image: NDArray[Any]) -> Pixels:
+    return _visible(np.ascontiguousarray(in_8_bits(_central_square(image))))
 
 
 def _central_square(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -70,13 +99,16 @@ def _visible(image: Pixels) -> Pixels:
     return np.asarray(table[image])
 
 
-def _side_by_side(square: Pixels, instances: NDArray[Any], side_px: int) -> Pixels:
+def _scaled(square: Pixels, side_px: int) -> Pixels:
     scaled = Image.fromarray(square).convert("RGB").resize((side_px, side_px), Image.Resampling.BICUBIC)
-    shown = np.asarray(scaled)
-    nearest = ((np.arange(side_px) + 0.5) * square.shape[0] / side_px).astype(np.intp)
+    return np.asarray(scaled)
+
+
+def _numbered(instances: NDArray[Any], side_px: int) -> NDArray[np.int32]:
+    """The labels at that size, numbered anew from 1; background stays 0."""
+    nearest = ((np.arange(side_px) + 0.5) * instances.shape[0] / side_px).astype(np.intp)
     numbers, places = np.unique(instances[np.ix_(nearest, nearest)], return_inverse=True)
-    labels = places.reshape(side_px, side_px).astype(np.int32) + int(numbers[0] != 0)
-    return np.concatenate([shown, _coloured(shown, labels)], axis=1)
+    return np.asarray(places.reshape(side_px, side_px).astype(np.int32) + int(numbers[0] != 0))
 
 
 def _coloured(shown: Pixels, labels: NDArray[np.int32]) -> Pixels:

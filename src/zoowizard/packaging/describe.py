@@ -4,6 +4,7 @@ Written as format version 0.5.10, which the zoo's own runner (bioimageio.spec 0.
 Source of the layout: `bioimageio.spec.model.v0_5.ModelDescr`.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import yaml
 from imageio import v3 as iio
 
 import zoowizard
-from zoowizard.conversion.converted import Converted, TensorDescription, Weights
-from zoowizard.packaging.archive import sha256
+from zoowizard.conversion.converted import Array, Converted, TensorDescription, Weights
+from zoowizard.library.archive import sha256
 from zoowizard.packaging.card import TensorNote
+from zoowizard.packaging.pictures import axes_of
 from zoowizard.packaging.report import Tolerances
 
 FORMAT_VERSION: Final = "0.5.10"
@@ -39,18 +41,25 @@ class Provenance:
 
 
 def write_tensors(converted: Converted, folder: Path) -> None:
-    """Save the test tensors as `.npy` and the sample tensors as pictures beside the description."""
+    """Save the test tensors as `.npy` and the sample tensors as images beside the description."""
     for tensor in (*converted.inputs, *converted.outputs):
         np.save(folder / _test_file(tensor), tensor.test_tensor)
-        sample = folder / _sample_file(tensor)
-        if sample.suffix == ".png":
-            iio.imwrite(sample, tensor.sample)
-        elif tensor.sample.ndim == 2:
-            tifffile.imwrite(sample, tensor.sample)
-        else:  # by the names of its axes Fiji shows channels where others would show pages
-            planes = np.ascontiguousarray(np.moveaxis(tensor.sample, -1, 0))
-            fiji = tensor.sample.dtype in (np.uint8, np.uint16, np.float32)
-            tifffile.imwrite(sample, planes, imagej=fiji, photometric="minisblack", metadata={"axes": "CYX"})
+        path, (planes, axes) = folder / _sample_file(tensor), _planes(tensor)
+        if path.suffix == ".png":
+            iio.imwrite(path, np.moveaxis(planes, 0, -1) if axes == "CYX" else planes)
+        elif axes == "YX":
+            tifffile.imwrite(path, planes)
+        else:  # by the names of its axes Fiji shows channels and slices where others would show pages
+            fiji = planes.dtype in (np.uint8, np.uint16, np.float32)
+            tifffile.imwrite(path, planes, imagej=fiji, photometric="minisblack", metadata={"axes": axes})
+
+
+def _planes(tensor: TensorDescription) -> tuple[Array, str]:
+    """The sample with its axes in the order in which Fiji wants them, Z, C, Y, X, and those that it has of them."""
+    sample = tensor.sample.astype(np.uint8) if tensor.sample.dtype == bool else tensor.sample
+    axes = axes_of(tensor)
+    wanted = [axes.index(one) for one in "zcyx" if one in axes]
+    return np.ascontiguousarray(sample.transpose(wanted)), "".join(axes[place] for place in wanted).upper()
 
 
 def describe(
@@ -88,7 +97,7 @@ def describe(
         "config": {
             "bioimageio": _filled(
                 {
-                    "reproducibility_tolerance": _tolerance_entries(tolerances),
+                    "reproducibility_tolerance": _tolerance_entries(tolerances, converted.outputs),
                     "modality": values.get("modality"),
                     "funded_by": values.get("funding"),
                     "model_parameter_count": values.get("parameters"),
@@ -107,13 +116,27 @@ def describe(
     }
     if values.get("training_data_id"):
         described["training_data"] = {"id": values["training_data_id"]}
-    return _filled(described)
+    return _with_further(_filled(described), converted.described)
+
+
+def _with_further(own: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """What a conversion keeps of an original, see `Converted.described`."""
+    listed = {
+        name: [*further.get(name, ()), *own.get(name, ())]
+        for name in ("covers", "attachments")
+        if name in own or name in further
+    }
+    config = {**own["config"], **further.get("config", {})}
+    for name, entries in own["config"].items():
+        config[name] = {**further.get("config", {}).get(name, {}), **entries}
+    return {**own, **{name: one for name, one in further.items() if name not in own}, **listed, "config": config}
 
 
 def write_description(described: Mapping[str, Any], folder: Path) -> Path:
     """Save the description as YAML in the package's folder."""
     path = folder / DESCRIPTION_FILE
-    path.write_text(yaml.safe_dump(dict(described), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    plain = json.loads(json.dumps(described))  # parts that are the same object would be written as aliases
+    path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
     return path
 
 
@@ -125,12 +148,17 @@ def suggest_tolerances(mismatched_per_million: float) -> Tolerances:
     )
 
 
-def tensor_notes(tensors: Iterable[TensorDescription]) -> list[TensorNote]:
-    """The tensors in words, for the card."""
+def tensor_notes(tensors: Iterable[TensorDescription], referred: Iterable[TensorDescription] = ()) -> list[TensorNote]:
+    """The tensors in words, for the card; `referred` are those whose axes the sizes of theirs may refer to."""
+    scales = {
+        (tensor.id, axis.get("id", axis["type"])): float(axis.get("scale", 1))
+        for tensor in referred
+        for axis in tensor.axes
+    }
     return [
         TensorNote(
             tensor.id,
-            {axis.get("id", axis["type"]): _size_in_words(axis) for axis in tensor.axes},
+            {axis.get("id", axis["type"]): _size_in_words(axis, scales) for axis in tensor.axes},
             str(tensor.data["type"]),
             tensor.description,
         )
@@ -138,20 +166,27 @@ def tensor_notes(tensors: Iterable[TensorDescription]) -> list[TensorNote]:
     ]
 
 
-def _size_in_words(axis: Mapping[str, Any]) -> str:
+def _size_in_words(axis: Mapping[str, Any], scales: Mapping[tuple[str, str], float]) -> str:
     if axis["type"] == "channel":
         return ", ".join(axis["channel_names"])
     size = axis.get("size")
-    words = "any" if size is None else str(size) if isinstance(size, int) else _range_in_words(size)
+    words = "any" if size is None else str(size) if isinstance(size, int) else _range_in_words(size, axis, scales)
     return f"{words}; the outermost {axis['halo']} at each end are cut off (halo)" if axis.get("halo") else words
 
 
-def _range_in_words(size: Mapping[str, Any]) -> str:
-    """A size that refers to another axis, that has a step, or that depends on the data."""
+def _range_in_words(size: Mapping[str, Any], axis: Mapping[str, Any], scales: Mapping[tuple[str, str], float]) -> str:
+    """A size that refers to another axis, that has a step, or that depends on the data.
+
+    Of `SizeReference` in bioimageio.spec.model.v0_5: size of the other axis x its scale / the scale of this axis +
+    offset.
+    """
     if "tensor_id" in size:
         offset = size.get("offset", 0)
+        own = float(axis.get("scale", 1))
+        factor = scales.get((size["tensor_id"], size["axis_id"]), own) / own
+        times = "" if math.isclose(factor, 1) else f" x {factor:.4g}"
         more = f" {'+' if offset > 0 else '-'} {abs(offset)}" if offset else ""
-        return f"as {size['axis_id']} of {size['tensor_id']}{more}"
+        return f"as {size['axis_id']} of {size['tensor_id']}{times}{more}"
     if "step" in size:
         return f"{size['min']} or more" if size["step"] == 1 else f"{size['min']} + n x {size['step']}"
     most = f" to {size['max']}" if size.get("max") else " or more"
@@ -163,9 +198,10 @@ def _test_file(tensor: TensorDescription) -> str:
 
 
 def _sample_file(tensor: TensorDescription) -> str:
-    """PNG where that holds the values and the channels as they are, else TIFF (16-bit, float, two channels)."""
-    sample = tensor.sample
-    return f"sample_{tensor.id}.{'png' if sample.dtype == np.uint8 and sample.shape[2:] in ((), (3,)) else 'tif'}"
+    """PNG where that holds the values and the channels as they are, else TIFF (16-bit, float, volumes)."""
+    planes, axes = _planes(tensor)
+    picture = planes.dtype == np.uint8 and (axes == "YX" or (axes == "CYX" and len(planes) == 3))
+    return f"sample_{tensor.id}.{'png' if picture else 'tif'}"
 
 
 def _tensor(tensor: TensorDescription, key: str) -> dict[str, Any]:
@@ -198,11 +234,18 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
     return _filled(person)
 
 
-def _tolerance_entries(tolerances: Mapping[str, Tolerances]) -> list[dict[str, Any]]:
+def _tolerance_entries(
+    tolerances: Mapping[str, Tolerances], outputs: Sequence[TensorDescription]
+) -> list[dict[str, Any]]:
+    """The library refuses an absolute tolerance of more than a hundredth of the largest value of a test output; where
+    that is none above 0, only what it does without an entry is right."""
+    most = 0.01 * min(float(one.test_tensor.max()) for one in outputs)
+    if most <= 0:
+        return []
     return [
         {
             "relative_tolerance": one.relative,
-            "absolute_tolerance": one.absolute,
+            "absolute_tolerance": min(one.absolute, most),
             "mismatched_elements_per_million": int(one.mismatched_elements_per_million),
             "weights_formats": [weight_format],
         }

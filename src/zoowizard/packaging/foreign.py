@@ -9,7 +9,7 @@ import yaml
 
 from zoowizard import plain_yaml
 from zoowizard.errors import ZoowizardError
-from zoowizard.packaging.archive import DESCRIPTIONS, unpack
+from zoowizard.library.archive import DESCRIPTIONS, unpack
 
 LARGEST_DESCRIPTION: Final = 4_000_000
 """Bytes."""

@@ -11,7 +11,7 @@ from typing import Final
 import yaml
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.packaging.clean import trust_github_users
+from zoowizard.library.clean import trust_github_users
 
 CARD: Final = "README.md"
 _HEADER: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)

@@ -27,7 +27,7 @@ NOT_TESTED: Final = (
 
 def preview(values: Mapping[str, Any], family: str = "") -> str:
     """The card as the answers make it, which says that nothing was tested yet."""
-    return model_card(values, Validation(notes=(NOT_TESTED,)), settings=own_questions(family) if family else ())
+    return model_card(values, Validation(notes=(NOT_TESTED,)), settings=own_questions(family, values) if family else ())
 
 
 def card_of(package: Path) -> str:

@@ -21,6 +21,7 @@ class TensorRecord(Record):
     test_tensor: str
     sample: str
     processing: list[dict[str, Any]]
+    sample_axes: str = ""
 
 
 class WeightsRecord(Record):
@@ -60,3 +61,11 @@ class DifferenceRecord(Record):
     what: str
     value: float
     allowed: float | None
+
+
+class AgreementRecord(Record):
+    """See `agreement.Agreement`."""
+
+    images: int
+    apart: float
+    outputs: dict[str, float]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from zoowizard.agreement import Agreement, in_words
 from zoowizard.atomic import write_json, write_text
 from zoowizard.errors import ZoowizardError
 
@@ -80,8 +81,9 @@ class ZooRun:
 class Report:
     """All that the tests said of one package. `created` is a UTC time as ISO 8601; `steps` are (name, seconds).
 
-    `not_measured` says why there is no `parity` where the native framework could not be asked. `zoo` is None where the
-    versions of the zoo's runner were not asked for; `tools` says where the package will run.
+    `not_measured` says why there is neither `parity` of labels nor `agreement` of values where the native framework
+    could not be asked. `zoo` is None where the versions of the zoo's runner were not asked for; `tools` says where the
+    package will run.
     """
 
     package: str
@@ -94,6 +96,7 @@ class Report:
     environment: Mapping[str, str] = field(default_factory=dict)
     differences: "tuple[Difference, ...]" = ()
     not_measured: str = ""
+    agreement: Agreement | None = None
     zoo: ZooRun | None = None
     tools: "tuple[ToolReport, ...]" = ()
 
@@ -140,6 +143,8 @@ def to_markdown(report: Report) -> str:
         parts += [parity_sentence(report.parity), _parity_table(report.parity)]
     elif report.not_measured:
         parts.append(not_measured_sentence(report.not_measured))
+    if report.agreement is not None:
+        parts += ["## Agreement with the native framework", agreement_sentence(report.agreement)]
     if report.differences:
         lines = [f"- {what}: {found}" for what, found in map(difference_cells, report.differences)]
         parts += ["## Differences from the native framework", "\n".join(lines)]
@@ -185,6 +190,16 @@ def parity_sentence(parity: "Parity") -> str:
     else:
         matching = "1 instance has no match" if alone == 1 else f"{alone} instances have no match"
     return f"On {images}, the mean IoU of matched instances is {ratio(parity['mean_iou'])}, {matching}, and {pixels}."
+
+
+def agreement_sentence(agreement: Agreement) -> str:
+    """Say in words how far the values of the package are from those of the native framework."""
+    if agreement["apart"] == 0:
+        return f"The package gives {in_words(agreement)}."
+    return (
+        f"The values of the package are {in_words(agreement)}: the spread is the standard deviation of what the "
+        "framework gives, and this is the largest difference of any value."
+    )
 
 
 def ratio_or_none(value: float | None) -> str:
@@ -292,14 +307,20 @@ def _parity_table(parity: "Parity") -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns; what does not fit is cut, so that a terminal need not wrap it."""
-    room = (WIDTH - 1) // len(header) - 3
-    cells = [[_cell(cell, max(room, len(title))) for cell, title in zip(row, header, strict=True)] for row in rows]
-    widths = [max(len(row[place]) for row in [list(header), *cells]) for place in range(len(header))]
+    """A Markdown table with aligned columns; where it is too wide for a terminal, what does not fit is cut."""
+    cells = [[_cell(cell, WIDTH) for cell in row] for row in rows]
+    if sum(_widths([header, *cells])) + 3 * len(header) + 1 > WIDTH:
+        room = (WIDTH - 1) // len(header) - 3
+        cells = [[_cell(cell, max(room, len(title))) for cell, title in zip(row, header, strict=True)] for row in cells]
+    widths = _widths([header, *cells])
     lines = [list(header), ["-" * width for width in widths], *cells]
     return "\n".join(
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
     )
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
 def _cell(text: str, room: int) -> str:

@@ -4,30 +4,28 @@ A build that was ended in the middle left some steps behind that need not be don
 they were made from, and the hash of every file: only where all of that is the same, a result is taken over.
 """
 
-import contextlib
-import hashlib
-import importlib.metadata
-import json
 import math
 import os
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
 from pydantic import ValidationError
 
-import zoowizard
+from zoowizard.agreement import Agreement
 from zoowizard.atomic import write_json
 from zoowizard.conversion.converted import Array, Converted, Difference, Native, TensorDescription, Weights
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.locks import require_private
-from zoowizard.packaging.archive import sha256, why_not_plain
-from zoowizard.packaging.compare import Comparison
+from zoowizard.library.archive import sha256, why_not_plain
+from zoowizard.packaging.compare import Comparison, parent_among
 from zoowizard.packaging.matching import Parity
+from zoowizard.packaging.origin import Origin, difference
 from zoowizard.packaging.records import (
+    AgreementRecord,
     DifferenceRecord,
     ParityRecord,
     Record,
@@ -42,6 +40,7 @@ PACKAGED: Final = "packaged.json"
 TESTED: Final = "tested.json"
 WEIGHTS_FOLDER: Final = "weights"
 TENSORS_FOLDER: Final = "tensors"
+SHOWN: Final = ("input", "output")
 
 
 class NotKept(ZoowizardError):
@@ -50,16 +49,6 @@ class NotKept(ZoowizardError):
     def __init__(self, message: str, begun: bool = True) -> None:
         super().__init__(message)
         self.begun = begun
-
-
-class Origin(Record):
-    """All that a result depends on: hashes of checkpoint and image, values, and what is installed."""
-
-    family: str
-    checkpoint: str
-    image: str
-    values: dict[str, Any]
-    versions: dict[str, str]
 
 
 class _Conversion(Record):
@@ -73,8 +62,11 @@ class _Conversion(Record):
     notes: list[str]
     facts: dict[str, Any]
     labels: str | None
+    shown: tuple[str, ...] = ()
     elsewhere_per_million: float
     kept: list[str]
+    described: dict[str, Any]
+    beside: list[str]
 
 
 class _Compared(Record):
@@ -88,6 +80,7 @@ class _Compared(Record):
     kept: list[str]
     left_out: list[str]
     sizes: list[tuple[int, ...]]
+    agreement: AgreementRecord | None = None
 
 
 class _Packaged(Record):
@@ -105,29 +98,6 @@ class _Tested(Record):
 
 Kind = TypeVar("Kind", _Conversion, _Compared, _Packaged, _Tested)
 Taken = TypeVar("Taken")
-
-
-def origin(family: str, checkpoint: Path, image: Array, values: Mapping[str, Any]) -> Origin:
-    """What a result is made from now. `image` is the test image as it was read; `values` are JSON."""
-    pixels = hashlib.sha256(f"{image.dtype} {image.shape} ".encode() + np.ascontiguousarray(image).tobytes())
-    versions = {**_installed(), "zoowizard": zoowizard.__version__, "python": platform.python_version()}
-    return Origin(
-        family=family,
-        checkpoint=sha256(checkpoint),
-        image=pixels.hexdigest(),
-        values=json.loads(json.dumps(dict(values))),
-        versions=dict(sorted(versions.items())),
-    )
-
-
-def _installed() -> dict[str, str]:
-    """The versions of all packages by their names. Ruins of one have no name, or, by the backport, nothing to read."""
-    found = {}
-    for one in importlib.metadata.distributions():
-        with contextlib.suppress(FileNotFoundError):
-            if name := one.metadata["Name"]:
-                found[name] = one.version
-    return found
 
 
 def of_first(runs: Sequence[Path], take: Callable[[Path], Taken]) -> Taken:
@@ -158,15 +128,13 @@ def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> No
         )
         for one in converted.weights
     ]
-    labels = None
-    if converted.labels is not None:
-        labels = f"{TENSORS_FOLDER}/labels.npy"
-        np.save(folder / labels, converted.labels)
-    tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)] + (
-        [labels] if labels else []
-    )
+    labels = None if converted.labels is None else _saved(converted.labels, "labels", folder)
+    shown = [_saved(one, f"shown-{part}", folder) for part, one in zip(SHOWN, converted.shown or (), strict=False)]
+    tensors = [name for one in (*inputs, *outputs) for name in (one.test_tensor, one.sample)]
+    tensors += [*([labels] if labels else []), *shown]
     kept = [f"{WEIGHTS_FOLDER}/{path.name}" for path in converted.kept]
-    names = dict.fromkeys([*(name for one in weights for name in (one.file, *one.beside)), *tensors, *kept])
+    beside = [f"{WEIGHTS_FOLDER}/{path.name}" for path in converted.beside]
+    names = dict.fromkeys([*(name for one in weights for name in (one.file, *one.beside)), *tensors, *kept, *beside])
     record = _Conversion(
         origin=made_from,
         files={name: sha256(folder / name) for name in names},
@@ -177,8 +145,11 @@ def keep_conversion(folder: Path, converted: Converted, made_from: Origin) -> No
         notes=list(converted.notes),
         facts=dict(converted.facts),
         labels=labels,
+        shown=tuple(shown),
         elsewhere_per_million=converted.elsewhere_per_million,
         kept=kept,
+        described=dict(converted.described),
+        beside=beside,
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))  # last: where it stands, all of it is there
 
@@ -198,13 +169,16 @@ def conversion_of(earlier: Path, folder: Path, now: Origin) -> Converted:
             Weights(one.weight_format, folder / one.file, one.entry, one.parent, [folder / name for name in one.beside])
             for one in record.weights
         ],
-        native=Native(_unset, _unset),
+        native=Native(_unset),
         framework=record.framework,
         notes=record.notes,
         facts=record.facts,
         labels=np.load(folder / record.labels, allow_pickle=False) if record.labels else None,
+        shown=_shown(record.shown, folder),
         elsewhere_per_million=record.elsewhere_per_million,
         kept=[folder / name for name in record.kept],
+        described=record.described,
+        beside=[folder / name for name in record.beside],
     )
     write_json(folder / CONVERSION, record.model_dump(mode="json"))
     return kept
@@ -244,6 +218,7 @@ def keep_comparison(folder: Path, comparison: Comparison, made_from: Origin) -> 
         kept=[one.weight_format for one in comparison.kept],
         left_out=list(comparison.left_out),
         sizes=list(comparison.sizes),
+        agreement=None if comparison.agreement is None else AgreementRecord.model_validate(comparison.agreement),
     )
     write_json(folder / COMPARED, record.model_dump(mode="json"))
 
@@ -260,11 +235,13 @@ def comparison_of(earlier: Path, folder: Path, converted: Converted, now: Origin
     if not set(record.kept) <= set(weights):
         raise NotKept(f"{COMPARED} of the run before is damaged")
     write_json(folder / COMPARED, record.model_dump(mode="json"))
-    kept = tuple(weights[name] for name in record.kept)
+    kept: list[Weights] = []
+    for one in (weights[name] for name in record.kept):
+        kept.append(replace(one, parent=parent_among(kept, one, converted.weights)))
     return Comparison(
         parity=cast(Parity, record.parity.model_dump()) if record.parity else None,
         drift=record.drift,
-        kept=kept,
+        kept=tuple(kept),
         left_out=tuple(record.left_out),
         sizes=tuple(record.sizes),
         differences=tuple(
@@ -272,6 +249,7 @@ def comparison_of(earlier: Path, folder: Path, converted: Converted, now: Origin
             for one in record.differences
         ),
         not_measured=record.not_measured,
+        agreement=cast(Agreement, record.agreement.model_dump()) if record.agreement else None,
     )
 
 
@@ -297,17 +275,23 @@ def packaged_of(earlier: Path, folder: Path, now: Origin) -> Path:
 
 
 def _kept(tensor: TensorDescription, folder: Path) -> TensorRecord:
-    names = {part: f"{TENSORS_FOLDER}/{part}_{tensor.id}.npy" for part in ("test_tensor", "sample")}
-    for part, name in names.items():
-        np.save(folder / name, getattr(tensor, part))
     return TensorRecord(
         id=tensor.id,
         description=tensor.description,
         axes=[dict(axis) for axis in tensor.axes],
         data=dict(tensor.data),
+        test_tensor=_saved(tensor.test_tensor, f"test_tensor_{tensor.id}", folder),
+        sample=_saved(tensor.sample, f"sample_{tensor.id}", folder),
         processing=[dict(step) for step in tensor.processing],
-        **names,
+        sample_axes=tensor.sample_axes,
     )
+
+
+def _saved(array: Array, name: str, folder: Path) -> str:
+    """The name of the file in the job's folder that holds the array now."""
+    path = f"{TENSORS_FOLDER}/{name}.npy"
+    np.save(folder / path, array)
+    return path
 
 
 def _tensor(kept: TensorRecord, folder: Path) -> TensorDescription:
@@ -319,7 +303,15 @@ def _tensor(kept: TensorRecord, folder: Path) -> TensorDescription:
         test_tensor=np.load(folder / kept.test_tensor, allow_pickle=False),
         sample=np.load(folder / kept.sample, allow_pickle=False),
         processing=kept.processing,
+        sample_axes=kept.sample_axes,
     )
+
+
+def _shown(names: Sequence[str], folder: Path) -> tuple[Array, Array] | None:
+    if len(names) != len(SHOWN):
+        return None
+    left, right = (np.load(folder / name, allow_pickle=False) for name in names)
+    return left, right
 
 
 def _unset(picture: Array) -> Array:
@@ -334,27 +326,9 @@ def _record(earlier: Path, name: str, kind: type[Kind], now: Origin) -> Kind:
         raise NotKept("the run before did not come so far", begun=False) from None
     except (OSError, ValidationError) as problem:
         raise NotKept(f"{name} of the run before is damaged") from problem
-    if difference := _difference(record.origin, now):
-        raise NotKept(difference)
+    if changed := difference(record.origin, now):
+        raise NotKept(changed)
     return record
-
-
-def _difference(then: Origin, now: Origin) -> str:
-    """In words what is not as it was; empty where all of it is."""
-    if then.family != now.family or then.checkpoint != now.checkpoint:
-        return "the checkpoint was changed"
-    if then.image != now.image:
-        return "the test image was changed"
-    if changed := _changed(then.values, now.values):
-        return f"answers were changed: {', '.join(changed)}"
-    if changed := _changed(then.versions, now.versions):
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        return f"other versions are installed now: {', '.join(changed[:3])}{more}"
-    return ""
-
-
-def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
 
 
 def _take(files: Mapping[str, str], earlier: Path, folder: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.processes import DEVICE
 from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import clean
-from zoowizard.packaging.archive import why_not_plain
+from zoowizard.library import clean
+from zoowizard.library.archive import why_not_plain
 from zoowizard.packaging.foreign import opened
 from zoowizard.packaging.operators import libraries_of
 from zoowizard.packaging.report import FormatReport, Report, ZooRun, write

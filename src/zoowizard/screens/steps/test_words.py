@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from textual.content import Content
 
+from zoowizard.agreement import in_words
 from zoowizard.board.markdown import cut
 from zoowizard.drafts.completeness import is_answered
 from zoowizard.drafts.fields import Need
@@ -136,7 +137,11 @@ def _lacking_lines(situation: Situation, width: int) -> Iterator[Content]:
 def _passed_lines(job: Job, zoo: Job | None, width: int) -> Iterator[Content]:
     outcome = job.outcome or {}
     yield from _hanging(
-        GLYPHS.done, parity_in_words(outcome.get("parity"), outcome.get("not_measured")), width, "$text-success", ""
+        GLYPHS.done,
+        parity_in_words(outcome.get("parity"), outcome.get("not_measured"), outcome.get("agreement")),
+        width,
+        "$text-success",
+        "",
     )
     if zoo is not None:
         yield from _zoo_lines(zoo, width)
@@ -196,9 +201,11 @@ def _zoo_lines(zoo: Job, width: int) -> Iterator[Content]:
         yield from _hanging(GLYPHS.failed, cut(words, LONGEST_REASON), width, "$text-error")
 
 
-def parity_in_words(parity: Any, not_measured: Any = None) -> str:
+def parity_in_words(parity: Any, not_measured: Any = None, agreement: Any = None) -> str:
     """How far the package agrees with the model, in a sentence; `not_measured` is the reason why nobody knows."""
     if not isinstance(parity, dict):
+        if said := in_words(agreement):
+            return f"The package predicts what the model predicts: {said}."
         unknown = (
             f" How far it predicts what the model predicts was not measured: {not_measured}." if not_measured else ""
         )

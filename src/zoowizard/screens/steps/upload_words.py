@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from textual.content import Content
 
+from zoowizard.agreement import apart_of, rounded_up
 from zoowizard.board.markdown import cut, padded, width_of
 from zoowizard.drafts.completeness import completeness
 from zoowizard.jobs.state import Job
@@ -98,6 +99,9 @@ def _checks(situation: Situation, outcome: dict[str, Any]) -> Content:
         iou = parity.get("mean_iou")
         exact = same == 1
         words = "predicts the same" if exact else f"IoU {iou:.4f}" if isinstance(iou, float) else "compared"
+        parts.append((f"{GLYPHS.done} {words}", "$text-success"))
+    elif (apart := apart_of(outcome.get("agreement"))) is not None:
+        words = f"within {rounded_up(apart)} of the spread" if apart else "predicts the same"
         parts.append((f"{GLYPHS.done} {words}", "$text-success"))
     elif outcome.get("not_measured"):
         parts.append((f"{GLYPHS.warning} agreement not measured", "$text-warning"))
