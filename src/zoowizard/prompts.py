@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zoowizard.drafts.completeness import is_answered
-from zoowizard.drafts.draft import Draft, with_given
+from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.spoken import understood
 from zoowizard.terminal import printable, wrapped
@@ -52,21 +52,39 @@ def _path_of(line: str, listed: Sequence[Mapping[str, Any]]) -> Path | None:
     return Path(line.strip("\"'")).expanduser() if line else None
 
 
-def ask_missing(draft: Draft, fields: Sequence[Field], keep: Callable[[Draft], None]) -> Draft:
+def ask_missing(
+    draft: Draft,
+    questions_for: Callable[[Draft], Sequence[Field]],
+    answered: Callable[[Draft, Mapping[str, Any]], Draft],
+    keep: Callable[[Draft], None],
+) -> Draft:
     """Ask what is required and missing or wrong, then what is recommended and missing.
 
+    An answer may lead to further questions: `questions_for` gives those of a draft, `answered` the draft with answers.
     `keep` is called with the draft after every answer. Raises PromptsEnded at the end of the input.
     """
-    wanted = [field for need in (Need.REQUIRED, Need.RECOMMENDED) for field in fields if field.need is need]
-    open_fields = [field for field in wanted if not _is_right(field, draft.get(field.name))]
-    if open_fields:
-        _say("The files tell the rest; these are the open questions. Enter alone skips one that is not required.")
-    for number, field in enumerate(open_fields, start=1):
-        answer = _ask(field, f"[{number}/{len(open_fields)}]")
+    asked: set[str] = set()
+    while open_fields := [one for one in _open(draft, questions_for(draft)) if one.name not in asked]:
+        if not asked:
+            _say("The files tell the rest; these are the open questions. Enter alone skips one that is not required.")
+        field = open_fields[0]
+        asked.add(field.name)
+        answer = _ask(field, f"[{len(asked)}/{len(asked) + len(open_fields) - 1}]")
         if answer is not None:
-            draft = with_given(draft, {field.name: answer})
+            draft = answered(draft, {field.name: answer})
             keep(draft)
     return draft
+
+
+def _open(draft: Draft, fields: Sequence[Field]) -> list[Field]:
+    """The questions without a right answer, those that are required first, and before them what they hang on."""
+    wanted = [field for need in (Need.REQUIRED, Need.RECOMMENDED) for field in fields if field.need is need]
+    places = {field.name: place for place, field in enumerate(fields)}
+    for field in [one for one in wanted if one.leads and one.need is not Need.REQUIRED]:
+        wanted.remove(field)
+        after = [one for one in wanted if one.need is Need.REQUIRED and places[one.name] < places[field.name]]
+        wanted.insert(len(after), field)
+    return [field for field in wanted if not _is_right(field, draft.get(field.name))]
 
 
 def _is_right(field: Field, answer: Any) -> bool:

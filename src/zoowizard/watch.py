@@ -37,6 +37,7 @@ from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Check, Field
 from zoowizard.drafts.store import Workspace, load
 from zoowizard.errors import WrongUse, ZoowizardError
+from zoowizard.families.registry import family
 from zoowizard.jobs.build_steps import BUILD_STEPS
 from zoowizard.jobs.folder import read_spec
 from zoowizard.jobs.reader import JobsReader
@@ -44,7 +45,7 @@ from zoowizard.jobs.state import Job
 from zoowizard.jobs.states import UNDERWAY
 from zoowizard.upload.receipts import receipts
 from zoowizard.upload.state import FOLDER as UPLOADS
-from zoowizard.workflow import fields_of
+from zoowizard.workflow import fields_of, questions_for
 
 LOOK_EVERY_S: Final = 1.0
 MOST_BETWEEN_S: Final = 10.0
@@ -176,7 +177,7 @@ class Watcher:
         model.problem, model.draft, model.row = "", None, None
         try:
             model.draft = load(self._workspace, name)
-            fields = _fields(model.draft.family)
+            fields = _questions(model.draft)
             model.jobs = model.reader.read()
             kept, uploads = receipts(self._workspace, name), standings(self._workspace, name, model.jobs)
             model.row = fold(model.draft, fields, model.jobs, kept, _built_from(model.jobs), uploads)
@@ -329,10 +330,20 @@ def _stamps_in(folder: str) -> tuple[Stamp, ...]:
         return ()
 
 
+def _questions(draft: Draft) -> tuple[Field, ...]:
+    known = _fields(draft.family)
+    if draft.family and family(draft.family).asks({name: one.value for name, one in draft.values.items()}):
+        remembered = {one.name: one for one in known if one.kind == "path"}
+        return tuple(remembered.get(one.name, one) for one in questions_for(draft))
+    return known
+
+
 @cache
-def _fields(family: str) -> tuple[Field, ...]:
+def _fields(family_name: str) -> tuple[Field, ...]:
     """The questions; a file that an answer names is looked at anew only where it has changed."""
-    return tuple(replace(one, check=_remembered(one.check)) if one.kind == "path" else one for one in fields_of(family))
+    return tuple(
+        replace(one, check=_remembered(one.check)) if one.kind == "path" else one for one in fields_of(family_name)
+    )
 
 
 def _remembered(check: Check) -> Check:

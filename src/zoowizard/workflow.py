@@ -1,17 +1,21 @@
 """The way of a model to its draft, and onto the board, without a screen. The commands and the screens walk it here."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 from zoowizard.board.event import event_rows
 from zoowizard.board.lines import BoardLine, merged, model_row
 from zoowizard.board.rows import Row, fold
 from zoowizard.board.uploads import standings
+from zoowizard.drafts.answers import read_answers
 from zoowizard.drafts.completeness import all_fields, defaults, is_answered, missing, problems
-from zoowizard.drafts.draft import Draft, Value, told_by_event, with_found
+from zoowizard.drafts.draft import Draft, Value, told_by_event, with_found, with_given
 from zoowizard.drafts.fields import Field, Need
+from zoowizard.drafts.questions import FIELDS
 from zoowizard.drafts.store import (
     Workspace,
     drafts,
@@ -24,18 +28,67 @@ from zoowizard.drafts.store import (
     start_draft,
 )
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
+from zoowizard.families import package
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle
+from zoowizard.families.network_fields import NORMALISATION
 from zoowizard.families.pickles import printable
-from zoowizard.families.registry import family
+from zoowizard.families.registry import family, questions
 from zoowizard.jobs.folder import read_spec
+from zoowizard.jobs.probed import FILE_STAMPS
 from zoowizard.jobs.state import list_jobs
 from zoowizard.upload.receipts import receipts
 
+MOST_STEPS: Final = 8
+"""So many questions may hang on each other's defaults."""
+UNSEEN_BY_NETWORK: Final = frozenset(
+    {
+        *(field.name for field in FIELDS if field.name != "test_image"),
+        *(NORMALISATION.name, "normalisation_over", "output_names", "output_channels"),
+    }
+)
+"""Answers that are not needed to try out normalisations: what all models are asked, and what is found out by trying."""
 
-def fields_of(name: str) -> tuple[Field, ...]:
-    """All questions that are asked of a model of the family `name`; the common ones where it is empty."""
-    return all_fields(family(name).FIELDS if name else ())
+
+def fields_of(name: str, values: Mapping[str, Any] = MappingProxyType({})) -> tuple[Field, ...]:
+    """All questions that are asked of a model of the family `name`, with those that bare `values` lead to; the common
+    ones where the name is empty."""
+    return all_fields(questions(name, values) if name else ())
+
+
+def questions_for(draft: Draft) -> tuple[Field, ...]:
+    """All questions that are asked of this model, with those that its answers lead to."""
+    return fields_of(draft.family, {name: known.value for name, known in draft.values.items()})
+
+
+def answered(draft: Draft, answers: Mapping[str, Any]) -> Draft:
+    """The draft with checked answers, and with the defaults of the questions that these lead to; nothing is saved."""
+    led = defaults(_led_to(draft))
+    kept = {name: known for name, known in draft.found.items() if known != led.get(name)}
+    now = with_given(replace(draft, found=kept), answers)
+    for _ in range(MOST_STEPS):  # a default may be the answer that leads to the next question
+        own = {name: known for name, known in defaults(fields_of(now.family)).items() if name not in now.found}
+        fuller = with_found(now, {**own, **defaults(_led_to(now))})
+        if fuller == now:
+            break
+        now = fuller
+    return now
+
+
+def _led_to(draft: Draft) -> Sequence[Field]:
+    """The questions that only the answers of this model lead to."""
+    values = {name: known.value for name, known in draft.values.items()}
+    return family(draft.family).asks(values) if draft.family else ()
+
+
+def read_all(path: Path, draft: Draft) -> dict[str, Any]:
+    """The answers in a file, checked; also to the questions to which only they lead. Raises AnswersInvalid."""
+    fields, known = questions_for(draft), 0
+    while len(fields) != known:
+        known = len(fields)
+        told = read_answers(path, fields, strict=False)
+        fields = questions_for(answered(draft, told))
+    return read_answers(path, fields)
 
 
 def draft_in_memory(recognition: Recognition) -> Draft:
@@ -49,7 +102,8 @@ def missing_from(recognition: Recognition) -> list[str]:
     """The names of the required answers that the files do not give; empty where no family knows the checkpoint."""
     if recognition.family is None:
         return []
-    return missing(draft_in_memory(recognition), family(recognition.family).FIELDS)
+    draft = draft_in_memory(recognition)
+    return missing(draft, questions_for(draft))
 
 
 def choose_one(path: Path) -> Recognition:
@@ -59,6 +113,8 @@ def choose_one(path: Path) -> Recognition:
     """
     found = identify(path)
     models = [one for one in found if one.family is not None] or found
+    # beside what training left behind, a package is what was made of it
+    models = [one for one in models if one.family != package.NAME] or models
     if not models:
         raise WrongUse(f"{path}: no model was found there; give a checkpoint or the folder that training left behind")
     if len(models) > 1:
@@ -75,7 +131,7 @@ def choose_one(path: Path) -> Recognition:
 def name_of_run(path: Path) -> str:
     """A run is named by its folder: its weights are called best.pt like everybody's."""
     parts: Sequence[str] = path.resolve().parts
-    telling = [part for part in parts if part not in ("weights", "best.pt", "last.pt", "/")]
+    telling = [part for part in parts if part not in ("weights", "best.pt", "last.pt", *package.DESCRIPTIONS, "/")]
     return Path(telling[-1]).stem if telling and path.is_file() else telling[-1] if telling else path.stem
 
 
@@ -158,7 +214,7 @@ def _require_family(workspace: Workspace, draft: Draft, family_name: str) -> Non
 
 def unready(draft: Draft) -> dict[str, str]:
     """What stands between a draft and a build: field name → sentence. Empty where it can be built."""
-    fields = fields_of(draft.family)
+    fields = questions_for(draft)
     wrong = problems(draft, fields)
     required = [field for field in fields if field.need is Need.REQUIRED]
     lacking = {
@@ -167,6 +223,35 @@ def unready(draft: Draft) -> dict[str, str]:
         if not is_answered(draft.get(field.name))
     }
     return {**lacking, **wrong}
+
+
+def unready_to_probe(draft: Draft) -> dict[str, str] | None:
+    """What stands between a draft and trying what its network gives after each normalisation, as `unready` says it.
+
+    None where no normalisation is asked for.
+    """
+    if all(field.name != NORMALISATION.name for field in questions_for(draft)):
+        return None
+    return {name: sentence for name, sentence in unready(draft).items() if name not in UNSEEN_BY_NETWORK}
+
+
+def probe_work(draft: Draft) -> dict[str, Any]:
+    """What a job of the kind `probe` shall do for a draft with a checkpoint.
+
+    It is the same as long as nothing has changed that the network sees: answers, or files that they name.
+    """
+    values = {name: known.value for name, known in draft.values.items() if name not in UNSEEN_BY_NETWORK}
+    files = {one.name: values[one.name] for one in questions_for(draft) if one.kind == "path" and values.get(one.name)}
+    stamps = {name: _stamp(path) for name, path in {**files, "checkpoint": draft.checkpoint}.items()}
+    return {"family": draft.family, "checkpoint": str(draft.checkpoint), "values": values, FILE_STAMPS: stamps}
+
+
+def _stamp(path: object) -> list[int]:
+    try:
+        found = Path(str(path)).expanduser().stat()
+    except (OSError, ValueError):
+        return []
+    return [found.st_mtime_ns, found.st_size]
 
 
 def board_lines(workspace: Workspace) -> tuple[list[BoardLine], list[str]]:
@@ -192,10 +277,11 @@ def board_row(workspace: Workspace, draft: Draft) -> Row:
     built = next((job for job in jobs if job.kind == "build" and job.state == "passed"), None)
     built_from = None if built is None else read_spec(built.folder).work.get("values")
     uploads = standings(workspace, draft.id, jobs)
-    return fold(draft, fields_of(draft.family), jobs, receipts(workspace, draft.id), built_from, uploads)
+    return fold(draft, questions_for(draft), jobs, receipts(workspace, draft.id), built_from, uploads)
 
 
 def _known(recognition: Recognition) -> dict[str, Value]:
     if recognition.family is None:
         return dict(recognition.values)
-    return {**defaults(fields_of(recognition.family)), **recognition.values}
+    told = {name: known.value for name, known in recognition.values.items()}
+    return {**defaults(fields_of(recognition.family, told)), **recognition.values}

@@ -1,6 +1,13 @@
 import pytest
 
-from zoowizard.drafts.pixels import PixelSize, check_pixel_size, parse_pixel_size, tidy_pixel_size
+from zoowizard.drafts.pixels import (
+    PixelSize,
+    check_pixel_size,
+    check_voxel_size,
+    parse_pixel_size,
+    parse_voxel_size,
+    tidy_pixel_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,7 @@ from zoowizard.drafts.pixels import PixelSize, check_pixel_size, parse_pixel_siz
         (0.32, "without a unit; write for example 0.32 micrometer"),
         ("3 px", "no unit of length"),
         ("1 x 2 x 3 micrometer", "more than two sizes"),
+        ("1 x 2 x 3 x 4 micrometer", "too many sizes"),
         ("0 micrometer", "no size that a pixel can have"),
         ("small", "no pixel size"),
         (True, "yes or no"),
@@ -35,6 +43,14 @@ def test_pixel_size(written: object, says: str | None) -> None:
 def test_height_comes_before_width() -> None:
     assert parse_pixel_size("0.5 x 0.25 micrometer") == PixelSize(0.5, 0.25, "micrometer")
     assert parse_pixel_size("2 nanometer") == PixelSize(2, 2, "nanometer")
+
+
+def test_the_depth_of_a_voxel_comes_first() -> None:
+    assert parse_voxel_size("2 um x 0.5 um x 0.25 um") == PixelSize(0.5, 0.25, "micrometer", 2)
+    assert parse_voxel_size("0.5 x 0.25 micrometer") == PixelSize(0.5, 0.25, "micrometer")
+    assert check_voxel_size("2 x 0.5 x 0.25 micrometer") is None
+    assert check_voxel_size(tidy_pixel_size("2x0.5x0.25um")) is None
+    assert "two units" in str(check_voxel_size("2 nm x 0.5 x 0.25 um"))
 
 
 def test_what_is_typed_at_a_prompt_is_tidied_but_never_guessed() -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from zoowizard.drafts.draft import with_given
 from zoowizard.drafts.store import Workspace
-from zoowizard.packaging.archive import sha256
+from zoowizard.library.archive import sha256
 from zoowizard.screens.situation import Situation, StepAsked, UploadChanged
 from zoowizard.screens.steps.upload import UploadStep
 from zoowizard.upload.receipts import receipts

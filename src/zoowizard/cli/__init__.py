@@ -21,6 +21,7 @@ from zoowizard.cli.login import login, logout, whoami
 from zoowizard.cli.models import answers, demo, identify, test
 from zoowizard.cli.output import AnswersMissing, print_json, printable_lines
 from zoowizard.cli.predict import add_predict, predict
+from zoowizard.cli.probe import add_probe, probe
 from zoowizard.cli.screen import new, open_board, serve
 from zoowizard.cli.settings import add_engine_flags, settings
 from zoowizard.cli.upload import upload
@@ -142,6 +143,11 @@ def _add_models(add: Adder) -> None:
     )
     _as_option(built)
     _job_flags(built)
+
+    probed = add("probe", probe, "find out what a network is, and what it gives after each normalisation")
+    add_probe(probed)
+    _as_option(probed)
+    _job_flags(probed)
 
     tested = add("test", test, "run the zoo's own tests on any package")
     tested.add_argument("package", type=Path, metavar="PACKAGE")

@@ -59,10 +59,10 @@ def answers(given: argparse.Namespace) -> int:
     """Write the commented answers file of a model."""
     from zoowizard.atomic import write_text
     from zoowizard.drafts.answers import template
-    from zoowizard.workflow import choose_one, fields_of, open_draft
+    from zoowizard.workflow import choose_one, open_draft, questions_for
 
     draft = open_draft(workspace_of(given), choose_one(given.path), given.called)
-    text = template(draft, fields_of(draft.family))
+    text = template(draft, questions_for(draft))
     if given.output is None:
         print(text, end="")
     elif given.output.exists():

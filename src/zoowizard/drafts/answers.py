@@ -85,11 +85,12 @@ def changed(draft: Draft, answers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: answer for name, answer in answers.items() if answer != draft.get(name)}
 
 
-def read_answers(path: Path, fields: Sequence[Field]) -> dict[str, Any]:
+def read_answers(path: Path, fields: Sequence[Field], strict: bool = True) -> dict[str, Any]:
     """Read an answers file: field name → checked answer; unanswered fields are left out.
 
     A text given for a list, such as `authors: Ada Lovelace; Grace Hopper`, is read as at a prompt. A relative path
-    counts from the folder of the file. Raises AnswersInvalid with all problems together.
+    counts from the folder of the file. Raises AnswersInvalid with all problems together; not where `strict` is false
+    and the file can be read at all: then what is wrong is left out.
     """
     from yaml.nodes import ScalarNode
 
@@ -116,7 +117,7 @@ def read_answers(path: Path, fields: Sequence[Field]) -> dict[str, Any]:
                 wrong[where] = problem
             elif is_answered(answer):
                 answers[name] = answer
-    if wrong:
+    if wrong and strict:
         raise AnswersInvalid(path, wrong)
     return answers
 

@@ -27,6 +27,7 @@ class Field:
     `choices` are the allowed answers, or only suggestions where `open_choice` is true.
     `hint` gives a sentence about an answer that is allowed but could be better; it stops nothing.
     `deferred` names what only the network could tell about an answer, or gives None.
+    `leads` says that required questions hang on this one: it is asked before them, even where it may be left out.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Field:
     default: Any = None
     hint: Check = lambda answer: None
     deferred: Callable[[Any], str | None] = lambda answer: None
+    leads: bool = False

@@ -25,10 +25,11 @@ ENDINGS: Final = (".png", ".jpg", ".jpeg", ".bmp", *TIFF_ENDINGS)
 
 @dataclass(frozen=True)
 class Accepts:
-    """Which images a family takes: numpy's names of data types, and numbers of channels."""
+    """Which images a family takes: numpy's names of data types, numbers of channels, and the shortest side."""
 
     dtypes: tuple[str, ...]
     channels: tuple[int, ...]
+    smallest_px: int = SMALLEST_SIDE
 
 
 EIGHT_BIT: Final = Accepts(("uint8",), (1, 3))
@@ -136,8 +137,8 @@ def _unfit(facts: ImageFacts, accepts: Accepts) -> str | None:
         return f"{found}; save it as {_or(accepts.dtypes)}"
     if facts.channels not in accepts.channels:
         return f"has {facts.channels} channels; save it with {_or([_CHANNELS[one] for one in accepts.channels])}"
-    if min(facts.shape[:2]) < SMALLEST_SIDE:
-        return f"is {size} pixels; use one of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+    if min(facts.shape[:2]) < accepts.smallest_px:
+        return f"is {size} pixels; use one of at least {accepts.smallest_px} x {accepts.smallest_px}"
     if facts.minimum is None or facts.maximum is None:
         return None
     if not (math.isfinite(facts.minimum) and math.isfinite(facts.maximum)):

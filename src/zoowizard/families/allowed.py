@@ -14,19 +14,26 @@ _EMPTY: Final = re.compile(
        | torch\.storage\.(?:UntypedStorage|TypedStorage)
        | numpy\.ndarray
        | torchvision\.transforms\.transforms\.(?:Compose|Normalize|Resize|CenterCrop|ToTensor)
+       | argparse\.Namespace
+       | yacs\.config\.CfgNode
+       | easydict\.EasyDict
+       | (?:pytorch_lightning|lightning|lightning_fabric)\.(?:\w+\.)*AttributeDict
        | ultralytics\.nn\.modules\.(?:\w+\.)?{_CLASS}
        | ultralytics\.nn\.(?:tasks|distill_model)\.{_CLASS}
        | ultralytics(?:\.yolo)?\.utils\.(?:loss|tal)\.{_CLASS}
        | ultralytics\.(?:yolo\.v8|models\.yolo)\.\w+\.train\.\w*Loss""",
     re.VERBOSE,
 )
-"""Classes that may be made empty, after what ultralytics' own safe loading allows (`nn/tasks.py`, `_SafeLoad`)."""
+"""Classes that may be made empty, after what ultralytics' own safe loading allows (`nn/tasks.py`, `_SafeLoad`), and the
+settings that trainings keep beside the weights."""
 
 _PROGRAMS: Final = re.compile(r"(?:os|posix|nt|subprocess|pty|shutil|runpy|commands|multiprocessing)\.")
 _CODE: Final = re.compile(r"builtins\.(?:eval|exec|compile|__import__|open|input|breakpoint)$|(?:code|codeop|timeit)\.")
 _NETWORK: Final = re.compile(
     r"torch\.hub\.|ultralytics\.utils\.(?:downloads|checks)\.|urllib|requests|http|socket|webbrowser"
 )
+
+UNKNOWN: Final = "which is not among the harmless things that training writes, so loading it could run anything"
 
 
 def may_be_named(full: str) -> bool:
@@ -51,4 +58,4 @@ def danger(full: str) -> str:
         return "which would run code when loaded"
     if _NETWORK.match(full):
         return "which would fetch something from the network when loaded"
-    return "which is not among the harmless things that training writes, so loading it could run anything"
+    return UNKNOWN

@@ -14,9 +14,11 @@ from zoowizard.families.cellpose_keys import CPnet, State, cpnet, is_segformer, 
 from zoowizard.families.cellpose_names import built_in as built_in
 from zoowizard.families.cellpose_names import named_like as named_like
 from zoowizard.families.cellpose_run import Beside, beside
-from zoowizard.families.family import Recognition, Warning
+from zoowizard.families.family import Recognition, Warning, asks_no_more
+from zoowizard.families.pickles import look as look
 
 NAME = "cellpose"
+asks = asks_no_more
 LABELS: Mapping[str, str] = {
     "nbase": "channels",
     "nout": "outputs",

@@ -13,9 +13,11 @@ from zoowizard.families.cellpose_keys import State, Transformer, cpsam, is_cpdin
 from zoowizard.families.cellpose_names import built_in as built_in
 from zoowizard.families.cellpose_names import named_like as named_like
 from zoowizard.families.cellpose_run import beside
-from zoowizard.families.family import Recognition, Warning
+from zoowizard.families.family import Recognition, Warning, asks_no_more
+from zoowizard.families.pickles import look as look
 
 NAME = "cellpose_sam"
+asks = asks_no_more
 LABELS: Mapping[str, str] = {
     "patch_px": "patch side",
     "nout": "outputs",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from zoowizard.drafts.draft import Value
 from zoowizard.drafts.fields import Field
@@ -49,6 +49,18 @@ class Family(Protocol):
         """Look at one file or run folder, without torch and without unpickling; None where it is not of this family."""
         ...
 
+    def look(self, path: Path) -> object:
+        """Read the checkpoint again, before it is worked with: it may have been changed since it was recognised.
+
+        What it gives is the family's own. Raises as `pickles.look` does, which it is for checkpoints of torch.
+        """
+        ...
+
+    def asks(self, values: Mapping[str, Any]) -> Sequence[Field]:
+        """Further questions that bare `values` lead to: those of a file that one of them names. One of the name of
+        another question takes its place. Quick where it is called again, and it raises nothing."""
+        ...
+
     def named_like(self, name: str) -> bool:
         """Whether a file without an ending is called as the family's own tools call theirs: then it is told of, even
         where it cannot be read."""
@@ -57,3 +69,8 @@ class Family(Protocol):
     def built_in(self, path: Path) -> str | None:
         """What to say where there is nothing at `path` and the framework would fetch a model of that name; or None."""
         ...
+
+
+def asks_no_more(values: Mapping[str, Any]) -> Sequence[Field]:
+    """For a family whose questions are always the same."""
+    return ()

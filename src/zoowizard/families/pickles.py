@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families.allowed import danger
+from zoowizard.families.allowed import UNKNOWN, danger
 from zoowizard.families.literals import AGAIN, DamagedError, Machine
 from zoowizard.families.opcodes import run
 from zoowizard.families.zips import ZIP, records, unpacked
@@ -26,6 +26,14 @@ LARGEST_PICKLE: Final = 32 << 20
 _PICKLE: Final = b"\x80"
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_HEAD: Final = 16 << 20
+
+
+class NotFromTorchSave(ZoowizardError):
+    """`torch.save` did not write the file. Another kind of weights may be in it."""
+
+
+class _AnotherKind(DamagedError):
+    """Nothing is damaged, but `torch.save` writes other files."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,9 @@ class Looked:
 def look(path: Path) -> Looked:
     """Look into the torch checkpoint at `path`, whatever its size.
 
-    Raises UnsafeCheckpoint where loading it could run code, WrongUse where there is no such file, and ZoowizardError
-    where it cannot be read or is no torch checkpoint; each with one sentence that names the file.
+    Raises UnsafeCheckpoint where loading it could run code, WrongUse where there is no such file, NotFromTorchSave
+    where it is no torch checkpoint, and ZoowizardError where it cannot be read; each with one sentence that names the
+    file.
     """
     with opened(path) as file:
         told = os.fstat(file.fileno())
@@ -69,6 +78,8 @@ def _looked(path: Path, state: tuple[int, ...]) -> Looked:
     with opened(path) as file:
         try:
             return _look(path.name, file)
+        except _AnotherKind as problem:
+            raise NotFromTorchSave(f"{printable(path.name)} {problem}.") from None
         except (DamagedError, zlib.error) as problem:
             reason = str(problem) if isinstance(problem, DamagedError) else f"is a damaged zip{AGAIN}"
             raise ZoowizardError(f"{printable(path.name)} {reason}.") from None
@@ -131,7 +142,7 @@ def _look(name: str, file: BinaryIO) -> Looked:
         if head[257:262] == b"ustar":
             raise DamagedError("is a tar archive, which torch would open in another way")
     else:
-        raise DamagedError("is no torch checkpoint (neither a zip nor a pickle, and torch writes one of the two)")
+        raise _AnotherKind("is no torch checkpoint (neither a zip nor a pickle, and torch writes one of the two)")
     parts = []
     try:
         for part in range(pickles):
@@ -155,7 +166,20 @@ def _refuse_unsafe(name: str, machine: Machine) -> None:
     first = next(iter(machine.unsafe))
     more = [f"`{printable(other[:100])}`" for other in list(machine.unsafe)[1:6]]
     also = f" It also names {', '.join(more)}{' and more' if len(machine.unsafe) > 6 else ''}." if more else ""
-    raise UnsafeCheckpoint(f"{printable(name)} names `{printable(first[:100])}`, {danger(first)}.{also}")
+    raise UnsafeCheckpoint(
+        f"{printable(name)} names `{printable(first[:100])}`, {danger(first)}.{also}{_way_out(machine)}"
+    )
+
+
+def _way_out(machine: Machine) -> str:
+    """How the weights can be got out of a network that was saved as a whole, or beside settings of a class."""
+    own = all(danger(name) == UNKNOWN for name in machine.unsafe)
+    if not own or any(name.startswith("ultralytics.") for name in machine.names):
+        return ""
+    return (
+        " If you trained it yourself, save its weights alone where it was trained, torch.save(model.state_dict(), …), "
+        "and give that file with the network's code."
+    )
 
 
 def _pickle_of_zip(file: BinaryIO, size: int) -> bytes:
@@ -166,11 +190,12 @@ def _pickle_of_zip(file: BinaryIO, size: int) -> bytes:
             found.append(record)
         script = script or record.last == b"constants.pkl"
     if script:
-        raise DamagedError(
+        raise _AnotherKind(
             "is an exported TorchScript program, not a training checkpoint; give the .pt that training wrote"
         )
     if len(found) != 1:
         # torch looks names up without regard to case, so that a second DATA.PKL could be the one that it loads.
         count = "no" if not found else "more than one"
-        raise DamagedError(f"is a zip with {count} data.pkl in it, so torch.save did not write it")
+        kind = DamagedError if found else _AnotherKind
+        raise kind(f"is a zip with {count} data.pkl in it, so torch.save did not write it")
     return unpacked(file, found[0], LARGEST_PICKLE)

@@ -102,6 +102,11 @@ def _members(args: tuple[Any, ...]) -> list[Any]:
     return list(args[0]) if args and isinstance(args[0], list | tuple) else []
 
 
+def _first(args: tuple[Any, ...]) -> Any:
+    """`torch.jit._pickle.restore_type_tag(value, type)`, which gives the value back."""
+    return args[0] if args else OPAQUE
+
+
 def _size(args: tuple[Any, ...]) -> Any:
     return args[0] if args and isinstance(args[0], tuple) else ()
 
@@ -151,6 +156,7 @@ CALLED: Final[Mapping[str, Callable[[tuple[Any, ...]], Any]]] = {
     "builtins.frozenset": _members,
     "torch.Size": _size,
     "torch.device": _dropped,
+    "torch.jit._pickle.restore_type_tag": _first,
     "torch.serialization._get_layout": _dropped,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,

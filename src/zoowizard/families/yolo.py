@@ -10,14 +10,16 @@ from zoowizard.drafts.checks import check_among, check_number, parse_number
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families.family import Recognition, Warning
-from zoowizard.families.pickles import look, printable
+from zoowizard.families.family import Recognition, Warning, asks_no_more
+from zoowizard.families.pickles import NotFromTorchSave, printable
+from zoowizard.families.pickles import look as look
 from zoowizard.families.stand_ins import Made
 from zoowizard.families.yolo_run import RunFiles, curves_of_events, find_data, find_run, read_results, read_yaml
 from zoowizard.families.yolo_suspicions import warnings_of
 from zoowizard.families.yolo_told import Told, plain, values_of
 
 NAME = "yolo"
+asks = asks_no_more
 LABELS: Mapping[str, str] = {}
 
 FIELDS: Sequence[Field] = (
@@ -126,7 +128,8 @@ def recognise(path: Path) -> Recognition | None:
     except WrongUse:
         raise
     except ZoowizardError as problem:
-        if not by_args:
+        # what the network was exported to lies beside its weights, and is no run
+        if not by_args or (isinstance(problem, NotFromTorchSave) and path.suffix in (".onnx", ".torchscript")):
             raise
         contents = None
         found = replace(found, refused=str(problem), unsafe=isinstance(problem, UnsafeCheckpoint))

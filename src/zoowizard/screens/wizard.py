@@ -16,7 +16,7 @@ from textual.errors import NoWidget
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
-from zoowizard.drafts.draft import Draft, with_given
+from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.store import Workspace
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.family import Recognition
@@ -44,7 +44,7 @@ from zoowizard.screens.steps.plan import STEPS, may_enter
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
 from zoowizard.screens.widgets.title_line import StepLine, TitleLine
-from zoowizard.workflow import brought_up_to_date, fields_of, take
+from zoowizard.workflow import answered, brought_up_to_date, questions_for, take
 
 LOOK_EVERY_S = 2.0
 """How often the wizard looks whether another terminal changed the draft or started a job."""
@@ -141,7 +141,7 @@ class WizardScreen(Screen[None]):
             workspace,
             self.situation.here,
             draft=draft,
-            fields=fields_of(draft.family),
+            fields=questions_for(draft),
             typed=dict(self._held.place.typed),
             read_only=reason,
         )
@@ -179,7 +179,7 @@ class WizardScreen(Screen[None]):
         except ZoowizardError as problem:
             self._tell(str(problem))
             return
-        self.situation = replace(self.situation, recognition=recognition, fields=fields_of(draft.family))
+        self.situation = replace(self.situation, recognition=recognition, fields=questions_for(draft))
         if not self.situation.read_only:
             self._keep(draft)
         await self._refresh_history()
@@ -187,7 +187,7 @@ class WizardScreen(Screen[None]):
     def _keep(self, draft: Draft) -> None:
         """This is the draft from now on; it is saved in the background."""
         if draft != self.situation.draft or not self._saved:
-            self.situation = replace(self.situation, draft=draft)
+            self.situation = replace(self.situation, draft=draft, fields=questions_for(draft))
             self._held.keep(draft)
 
     def _keep_place(self, **changes: object) -> None:
@@ -392,7 +392,7 @@ class WizardScreen(Screen[None]):
         left = {name: text for name, text in self.situation.typed.items() if name not in event.answers}
         self.situation = replace(self.situation, typed=left)
         self._keep_place(typed=left)
-        self._keep(with_given(draft, event.answers))
+        self._keep(answered(draft, event.answers))
         self._show()
 
     @on(Typed)

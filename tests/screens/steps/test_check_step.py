@@ -97,6 +97,18 @@ async def test_a_prediction_of_another_image_says_so(of_demo: Situation) -> None
         await until_shown(pilot, "prediction, of the image before", "other.png does not exist")
 
 
+async def test_a_prediction_that_is_an_image_has_no_objects(of_demo: Situation, tmp_path: Path) -> None:
+    assert of_demo.built is not None
+    (tmp_path / "contents").mkdir()
+    (tmp_path / "tensors").mkdir()
+    np.save(tmp_path / "tensors" / "shown-output.npy", np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64))
+    gives_image = replace(of_demo, built=replace(of_demo.built, folder=tmp_path))
+    app = app_of(gives_image)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until_shown(pilot, "test image", "prediction", "best epoch 40 of 40", gone="objects")
+        await until(pilot, lambda: side_by_side(screen_text(app)))
+
+
 async def test_without_colours_the_picture_is_in_shades(situation: Situation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with app_of(situation).run_test(size=(80, 24)) as pilot:

@@ -1,7 +1,7 @@
 """The step Check: what was found, a picture of the test image and of the prediction, the curves of the training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -28,6 +28,8 @@ from zoowizard.screens.widgets.picture import PictureView
 from zoowizard.terminal import printable
 
 FIELD: Final = "test_image"
+AXES: Final = "image_axes"
+"""The question that is asked of a stack, in Describe."""
 PICTURE_PX: Final = "128"
 WAIT_S: Final = 0.5
 """So long nobody types before a path is looked at."""
@@ -63,6 +65,7 @@ class CheckStep(Step):
         self._situation: Situation | None = None
         self._draft_id = ""
         self._looked_at: tuple[str, Path | None] = ("", None)
+        self._drawn_with: set[str] = set()
         self._predicted: Path | None = None
         self._side = "image"
         self._timer: Timer | None = None
@@ -102,6 +105,8 @@ class CheckStep(Step):
             self._begin(stands)
         elif not self._pending and not path_input.has_focus and path_input.value != stands:
             self._put(stands)
+        elif not self._pending and self._drawn_with and draft.get(AXES, "") not in self._drawn_with:
+            self._look(path_input.value, anew=True)
         self._show_prediction(situation.built)
 
     def focus_first(self) -> None:
@@ -199,7 +204,9 @@ class CheckStep(Step):
         assert situation is not None and situation.draft is not None
         of = (situation.built_from or {}).get(FIELD)
         other = of is not None and of != situation.draft.get(FIELD)
-        return "prediction, of the image before" if other else f"prediction: {answer.get('max', 0):.0f} objects"
+        if other:
+            return "prediction, of the image before"
+        return f"prediction: {answer.get('max', 0):.0f} objects" if answer.get("objects", True) else "prediction"
 
     # The test image
 
@@ -244,8 +251,8 @@ class CheckStep(Step):
             self._timer.stop()
         self._look(self.query_one(PathInput).value)
 
-    def _look(self, text: str) -> None:
-        """Look at the image in another process, and take it as the answer where it is right."""
+    def _look(self, text: str, anew: bool = False) -> None:
+        """Look at the image in another process, and take it as the answer where it is right; `anew` even if known."""
         assert self._situation is not None
         path = typed_path(text, self._situation.here)
         if path is None:
@@ -256,16 +263,19 @@ class CheckStep(Step):
                 self._pending = False
                 self.post_message(Typed(FIELD, None))
                 self.post_message(Answered({FIELD: None}))
-        elif self._pending or (text, path) != self._looked_at:
+        elif anew or self._pending or (text, path) != self._looked_at:
             self._looked_at = (text, path)
             self._say_image("", f"looking at it{GLYPHS.ellipsis}")
-            assert self._situation.draft is not None
-            self._draw_image(text, path, self._situation.draft.family)
+            draft = self._situation.draft
+            assert draft is not None
+            axes = draft.get(AXES, "") if str(path) == draft.get(FIELD) else ""
+            self._drawn_with = set()
+            self._draw_image(text, path, draft.family, axes)
 
     @work(exclusive=True, group="image")
-    async def _draw_image(self, text: str, path: Path, family: str) -> None:
+    async def _draw_image(self, text: str, path: Path, family: str, axes: str) -> None:
         view = self.query_one("#check-image", PictureView)
-        of = ("--family", family) if family else ()
+        of = (*(("--family", family) if family else ()), *(("--axes", axes) if axes else ()))
         try:
             answer = _read(await answer_of("zoowizard.thumbnail", "image", str(path), *2 * [PICTURE_PX], *of))
         except ZoowizardError as problem:
@@ -276,7 +286,8 @@ class CheckStep(Step):
             self._say_image(GLYPHS.failed, str(wrong))
             self._post(Typed(FIELD, text))
             return
-        view.show(answer, "test image")
+        self._drawn_with = {axes, str(answer["axes"])} if answer.get("axes") else set()
+        view.show(answer, "test image, middle plane" if "z" in str(answer.get("axes")) else "test image")
         self._say_image(GLYPHS.done, _facts(answer))
         self._post(Answered({FIELD: str(path)}))
 
@@ -312,7 +323,22 @@ def _wanted(situation: Situation) -> str:
 
 def _facts(answer: Mapping[str, Any]) -> str:
     shape = answer.get("shape") or [0, 0]
+    if len(shape) > 2 and answer.get("axes"):
+        return _facts_of_stack(answer, shape, str(answer["axes"]))
     channels = {2: "grey"}.get(len(shape)) or {3: "RGB"}.get(shape[-1]) or f"{shape[-1]} channels"
+    return f"{shape[1]} x {shape[0]} pixels, {channels}, {_values(answer)}"
+
+
+def _facts_of_stack(answer: Mapping[str, Any], shape: Sequence[int], axes: str) -> str:
+    size = dict(zip(axes, shape, strict=True))
+    parts = [f"{size['x']} x {size['y']} pixels"]
+    parts += [f"{size['z']} planes"] if "z" in size else []
+    parts += [f"{size['c']} channels"] if "c" in size else []
+    asked = "" if answer.get("axes_told") else f", if its axes are {axes}"
+    return f"{', '.join(parts)}{asked}, {_values(answer)}"
+
+
+def _values(answer: Mapping[str, Any]) -> str:
     depth = {"uint8": "8-bit", "uint16": "16-bit"}.get(answer.get("dtype", ""), str(answer.get("dtype")))
-    values = " to ".join(f"{answer.get(end, 0):.{0 if 'bit' in depth else 3}f}" for end in ("min", "max"))
-    return f"{shape[1]} x {shape[0]} pixels, {channels}, {depth}, values {values}"
+    values = " to ".join(f"{answer.get(end, 0):.{3 if depth == 'float32' else 0}f}" for end in ("min", "max"))
+    return f"{depth}, values {values}"

@@ -1,8 +1,9 @@
 """The step Describe: what people and the zoo want to know of the model, question by question."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
@@ -10,18 +11,22 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Static
 
-from zoowizard.drafts.draft import with_given
+from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.spoken import SEVERAL_LINES
 from zoowizard.screens.card import CardScreen
 from zoowizard.screens.glyphs import GLYPHS
+from zoowizard.screens.normalisation import FIELD as NORMALISATION
+from zoowizard.screens.normalisation import NormalisationScreen
 from zoowizard.screens.situation import Answered, Situation, Typed
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.widgets.field_inputs import LeaveAsked
 from zoowizard.screens.widgets.field_row import FieldRow, RowReached
 from zoowizard.screens.widgets.field_state import FieldState, fitting, state_of
+from zoowizard.workflow import answered, unready_to_probe
 
 ASKED_ELSEWHERE: Final = ("test_image",)
 """The step Check asks these."""
@@ -43,6 +48,7 @@ class DescribeStep(Step):
         Binding("f6", "next_problem", "Next gap", id="describe.next_problem", priority=True),
         Binding("ctrl+r", "take_back", "Take back", id="describe.take_back", priority=True),
         Binding("ctrl+e", "card", "Card", id="describe.card", priority=True),
+        Binding("ctrl+n", "normalisation", "Try all", id="describe.normalisation", priority=True),
     ]
 
     def __init__(self) -> None:
@@ -50,9 +56,12 @@ class DescribeStep(Step):
         super().__init__()
         self.situation: Situation | None = None
         self._rows: dict[str, FieldRow] = {}
+        self._headings: dict[str, Static] = {}
+        self._parts: list[Widget] = []
         self._built_for: object = None
         self._here = ""
         self._wanted = ""
+        self._can_try = False
 
     def compose(self) -> ComposeResult:
         """The count, the questions, and what the one with the cursor is about."""
@@ -75,37 +84,50 @@ class DescribeStep(Step):
         if situation is None or not self.is_attached:
             return
         states = {one.name: state_of(one, situation) for one in _asked(situation)}
-        built_for = (situation.draft and situation.draft.id, situation.read_only, tuple(states))
+        built_for = (situation.draft and situation.draft.id, situation.read_only)
         if built_for != self._built_for:
             self._built_for = built_for
-            self._build(states, bool(situation.read_only))
+            self._clear()
+        self._arrange(states, bool(situation.read_only))
         for name, state in states.items():
             row = self._rows[name]
             row.show(state)
             if state.doubtful:
                 row.open()
         self._draw_head(states)
+        self._judge_normalisation()
 
-    def _build(self, states: dict[str, FieldState], read_only: bool) -> None:
-        container = self.query_one("#describe-rows")
-        container.remove_children()
-        self._rows = {name: FieldRow(state, read_only) for name, state in states.items()}
-        parts: list[Static | FieldRow] = []
-        group = ""
-        for name, state in states.items():
-            if state.field.group != group:
-                group = state.field.group
-                parts.append(Static(Content(group), classes="field-group"))
-            parts.append(self._rows[name])
-            if state.doubtful:
-                self._rows[name].open()
-        container.mount(*parts)
+    def _clear(self) -> None:
+        self.query_one("#describe-rows").remove_children()
+        self._rows, self._headings, self._parts = {}, {}, []
+
+    def _arrange(self, states: dict[str, FieldState], read_only: bool) -> None:
+        """Bring the rows into the order of the questions: an answer may lead to others, and the cursor stays."""
+        groups = dict.fromkeys(state.field.group for state in states.values())
+        for row in [row for name, row in self._rows.items() if name not in states]:
+            self._leave(row, states)
+            row.remove()
+        for group in [group for group in self._headings if group not in groups]:
+            self._headings.pop(group).remove()
+        self._rows = {name: self._rows.get(name) or FieldRow(state, read_only) for name, state in states.items()}
+        wanted: list[Widget] = []
+        for group in groups:
+            wanted.append(self._headings.setdefault(group, Static(Content(group), classes="field-group")))
+            wanted += [row for name, row in self._rows.items() if states[name].field.group == group]
+        self._parts = _ordered(self.query_one("#describe-rows"), self._parts, wanted)
+
+    def _leave(self, row: FieldRow, states: dict[str, FieldState]) -> None:
+        """Take the cursor away from a question that is asked no more, to the one before it."""
+        names = list(self._rows)
+        if row.field.name == self._here:
+            earlier = [name for name in names[: names.index(self._here)] if name in states]
+            self.focus_field(earlier[-1] if earlier else next(iter(states)))
 
     def _draw_head(self, states: dict[str, FieldState]) -> None:
         assert self.situation is not None
         wanted = [state for state in states.values() if state.field.need is not Need.OPTIONAL]
         done, count = sum(state.usable for state in wanted), len(wanted)
-        image_wanted = [one for one in self.situation.fields if one.name in ASKED_ELSEWHERE]
+        image_wanted = [one for one in self.situation.fields if one.name in ASKED_ELSEWHERE and _is_required(one)]
         image_there = self.situation.draft is not None and bool(self.situation.draft.get("test_image"))
         count += len(image_wanted)
         done += len(image_wanted) if image_there else 0
@@ -185,6 +207,7 @@ class DescribeStep(Step):
         if event.row.field.name != self._here:
             self._here = event.row.field.name
             self.post_message(FieldFocused(self._here))
+            self.refresh_bindings()
         self._draw_help()
 
     def _bring_up(self, row: FieldRow) -> None:
@@ -215,27 +238,85 @@ class DescribeStep(Step):
 
     def action_card(self) -> None:
         """Show the model card as the answers would make it."""
-        if self.situation is None or self.situation.draft is None:
-            return
-        draft = self.situation.draft
-        for message in self.unsaid():
+        if (draft := self._settled()) is not None:
+            values = {name: known.value for name, known in draft.values.items()}
+            self.app.push_screen(CardScreen(values, family=draft.family))
+
+    def _settled(self) -> Draft | None:
+        """The draft with what was typed a moment ago, which is said by now."""
+        draft = None if self.situation is None else self.situation.draft
+        for message in self.unsaid() if draft is not None else ():
             self.post_message(message)
-            if isinstance(message, Answered):
-                draft = with_given(draft, message.answers)
-        self.app.push_screen(
-            CardScreen({name: known.value for name, known in draft.values.items()}, family=draft.family)
+            if isinstance(message, Answered) and draft is not None:
+                draft = answered(draft, message.answers)
+        return draft
+
+    # The normalisation
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Normalisations can be tried where they are asked for, once the network and the test image are known."""
+        return action != "normalisation" or (self._here == NORMALISATION and self._can_try)
+
+    def _judge_normalisation(self) -> None:
+        """Whether there is all that trying needs, and no mean and spread in the place of a normalisation."""
+        situation = self.situation
+        draft = None if situation is None or situation.read_only else situation.draft
+        can_try = (
+            draft is not None
+            and draft.checkpoint is not None
+            and not draft.get("normalisation_mean")
+            and not draft.get("normalisation_std")
+            and unready_to_probe(draft) == {}
         )
+        if can_try != self._can_try:
+            self._can_try = can_try
+            self.refresh_bindings()
+
+    def action_normalisation(self) -> None:
+        """Show what the network gives after each normalisation."""
+        draft = self._settled()
+        if draft is not None and self.situation is not None:
+            self.app.push_screen(NormalisationScreen(self.situation.workspace, draft), self._take)
+
+    def _take(self, answers: Mapping[str, Any] | None) -> None:
+        """Answer with what was chosen among the pictures."""
+        if answers:
+            self.post_message(Answered(answers))
+            for name, answer in answers.items():
+                if name in self._rows:
+                    self._rows[name].put(answer)
+
+
+def _ordered(container: Widget, there: Sequence[Widget], wanted: list[Widget]) -> list[Widget]:
+    """Have the `wanted` ones stand in the container in their order; of those that are `there` already few are moved."""
+    order = [one for one in there if one in wanted]
+    if not order:
+        container.mount(*wanted)
+        return wanted
+    for place, part in enumerate(wanted):
+        if place < len(order) and order[place] is part:
+            continue
+        if part in order:
+            order.remove(part)
+            container.move_child(part, before=order[place])
+        elif place < len(order):
+            container.mount(part, before=order[place])
+        else:
+            container.mount(part, after=order[-1])
+        order.insert(place, part)
+    return wanted
 
 
 def _asked(situation: Situation) -> list[Field]:
     """The questions of this step in the order of their groups; in a group what is required comes first."""
     asked = [one for one in situation.fields if one.name not in ASKED_ELSEWHERE]
     groups = list(dict.fromkeys(one.group for one in asked))
-    return sorted(asked, key=lambda one: (groups.index(one.group), NEEDS.index(one.need)))
+    return sorted(asked, key=lambda one: (groups.index(one.group), not one.leads, NEEDS.index(one.need)))
 
 
 def _is_required(field: Field) -> bool:
-    return field.need is Need.REQUIRED
+    """Also of what required questions hang on, as long as it is wanted."""
+    return field.need is Need.REQUIRED or (field.leads and field.need is Need.RECOMMENDED)
 
 
 def _help(row: FieldRow, width: int, most: int) -> Content:

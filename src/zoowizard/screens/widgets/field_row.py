@@ -73,10 +73,29 @@ class FieldRow(Widget, can_focus=True):
         """Show the question as it stands now; what is being typed stays."""
         if state == self.state:
             return
+        form = (self.field.kind, tuple(self.field.choices))
         self.state = state
+        if self.editor is not None and form != (self.field.kind, tuple(self.field.choices)):
+            self._change_form(self.editor)
         if self.editor is not None and not self._is_typing:
             self._fill(state.text)
         self._draw()
+
+    def _change_form(self, editor: Editor) -> None:
+        """Another answer made another question of this one, with other choices: what is typed and the cursor stay."""
+        self._catch_up()
+        had_focus = editor.has_focus
+        place = editor.cursor_position if isinstance(editor, FieldLine) else len(self._text)
+        self.editor = self._new_editor()
+        self._note = Static("", markup=False, classes="field-note")
+        if self._composed:
+            self.remove_children()
+            self.mount(*self._parts())
+            self._place()
+        if had_focus:
+            self.editor.focus(scroll_visible=False)
+            if isinstance(self.editor, FieldLine):
+                self.editor.cursor_position = place
 
     @property
     def _is_typing(self) -> bool:
@@ -114,7 +133,8 @@ class FieldRow(Widget, can_focus=True):
         if self.editor is None or not self._text.strip():
             return Judged("" if self._unsaid else self.state.problem, self.state.hint)
         if self.field.kind == "path":
-            return Judged(self._file_problem)
+            hint = self.state.hint if self._text == self.state.text and not self._file_problem else ""
+            return Judged(self._file_problem, hint)
         answer, problem = understood(self.field, self._text)
         if problem:
             return Judged(problem)
@@ -222,6 +242,12 @@ class FieldRow(Widget, can_focus=True):
         if self.editor is not None and not self._text:
             self.editor.fill(letter)
             self._take(letter)
+
+    def put(self, text: str) -> None:
+        """Have an answer that was given elsewhere stand in the input, also where the cursor is in it."""
+        self._quiet()
+        self._fill(text)
+        self._draw()
 
     def take_back(self) -> None:
         """Let go of what was answered and typed here; what files tell stands again."""
