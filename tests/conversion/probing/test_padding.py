@@ -66,6 +66,17 @@ def test_several_outputs_and_axes() -> None:
     assert torch.equal(second, image)
 
 
+def test_what_is_nested_is_laid_flat() -> None:
+    class Nested(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, Any]:
+            return {"a": x, "deep": [x + 1, (x + 2,)], "name": "not an image"}
+
+    image = torch.randn(1, 1, 8, 8)
+    given = padded(Nested(), [[[0, 0], [0, 0]]] * 3)(image)
+    assert isinstance(given, tuple) and len(given) == 3
+    assert all(torch.equal(one, image + number) for number, one in enumerate(given))
+
+
 def test_the_source_for_a_package_makes_the_same(findings: Findings) -> None:
     source = "from __future__ import annotations\n\n" + inspect.getsource(inspect.getmodule(UNet) or UNet)
     source = source.replace("from zoowizard.conversion.probing.networks import Network, of_module\n", "")

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoowizard.conversion.converted import Array
+from zoowizard.conversion.probing.padded_back import tensors_of
 from zoowizard.errors import ZoowizardError
 
 _ONNX_TYPES: Final[Mapping[str, type[np.generic]]] = {
@@ -45,12 +46,22 @@ def of_module(module: nn.Module, device: str = "cpu") -> Network:
     def run(array: Array) -> list[Array]:
         with torch.inference_mode():
             given = module(torch.from_numpy(np.ascontiguousarray(array)).to(device))
-        return [_array(tensor) for tensor in tensors_in(given)]
+        return [_array(tensor) for tensor in tensors_of(given)]
 
     layers = {str(getattr(part, "original_name", type(part).__name__)) for part in module.modules()}
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     scripted = isinstance(module, torch.jit.ScriptModule)
     return Network(run, shapes, sorted(layers), None if scripted else module)
+
+
+def is_flat(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether it gives a tensor, or a tuple or list of tensors, for an input of `shape`: no dictionary, nothing "
+    "nested."""
+    with torch.inference_mode():
+        given = module(torch.zeros(shape))
+    return isinstance(given, Tensor) or (
+        isinstance(given, tuple | list) and all(isinstance(one, Tensor) for one in given)
+    )
 
 
 def of_torchscript(path: Path, device: str = "cpu") -> Network:
@@ -80,15 +91,6 @@ def of_onnx(path: Path) -> Network:
     declared = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
     weights = [tuple(weight.dims) for weight in graph.initializer]
     return Network(run, weights, sorted({node.op_type for node in graph.node}), declared=declared or None)
-
-
-def tensors_in(given: Any) -> list[Tensor]:
-    """The tensors of what a network returned, in its order."""
-    if isinstance(given, Tensor):
-        return [given]
-    if isinstance(given, Mapping):
-        given = list(given.values())
-    return [tensor for part in given for tensor in tensors_in(part)] if isinstance(given, list | tuple) else []
 
 
 def _array(tensor: Tensor) -> Array:

@@ -1,63 +1,83 @@
 """The normalisations that networks for microscopy are usually trained with, as bioimage.io says them, and done."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from zoowizard.conversion.converted import Array
+from zoowizard.families.normalisations import NORMALISATIONS
 
 EPSILON: Final = 1e-6
 """`eps` of scale_range and zero_mean_unit_variance in bioimageio.core."""
-_OF_IMAGENET: Final = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """One way to normalise: `name` for people, `steps` as entries of a bioimage.io input's `preprocessing`."""
+    """One way to normalise: `name` for people, `steps` as entries of a bioimage.io input's `preprocessing`.
+
+    `id` is what `families.normalisations` calls it, empty for one of a training's own.
+    """
 
     name: str
     steps: Sequence[Mapping[str, Any]]
+    id: str = ""
+    each_channel: bool = False
 
 
 def candidates(spatial_axes: int, channels: int, dtype: np.dtype[Any]) -> list[Normalisation]:
     """What networks for microscopy are usually trained with; axes are always written, and never hold the batch."""
-    space = ["z", "y", "x"][-spatial_axes:]
-    over: list[tuple[str, list[str]]] = [("", ["channel", *space])]
-    if channels > 1:
-        over = [("each channel by itself", space), ("all channels together", ["channel", *space])]
-    found = [Normalisation("as it is", [])]
-    found += [_scaled(largest) for largest in (255, 65535) if largest == 255 or dtype.itemsize > 1]
-    for how, axes in over:
-        extra = f", {how}" if how else ""
-        for low, high in ((1.0, 99.8), (1.0, 99.0), (2.0, 98.0), (0.1, 99.9), (0.0, 100.0)):
-            kwargs = {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": EPSILON}
-            name = "least to 0, largest to 1" if low == 0 else f"percentiles {low:g} to 0 and {high:g} to 1"
-            found.append(Normalisation(name + extra, [{"id": "scale_range", "kwargs": kwargs}]))
-        kwargs = {"axes": axes, "eps": EPSILON}
-        found.append(Normalisation(f"mean 0, spread 1{extra}", [{"id": "zero_mean_unit_variance", "kwargs": kwargs}]))
-    if channels == 3:
-        found.append(_fixed("mean and spread of ImageNet", 255, *_OF_IMAGENET))
-    found.append(_fixed("0 to 255 becomes -1 to 1", 255, [0.5] * channels, [0.5] * channels))
+    found = []
+    for name, one in NORMALISATIONS.items():
+        if (one.kind == "divide" and one.numbers[0] > 255 and dtype.itemsize == 1) or not suits(name, channels):
+            continue
+        over = (True, False) if channels > 1 and one.kind in ("percentiles", "zero-mean") else (False,)
+        found += [named(name, spatial_axes, channels, each_channel) for each_channel in over]
     return found
+
+
+def suits(name: str, channels: int) -> bool:
+    """Whether the normalisation that `families.normalisations` calls so is one for images of so many channels."""
+    one = NORMALISATIONS[name]
+    return one.kind != "fixed" or len(one.numbers) in (2, 2 * channels)
+
+
+def named(name: str, spatial_axes: int, channels: int, each_channel: bool) -> Normalisation:
+    """The normalisation that `families.normalisations` calls so, over all channels or `each_channel` by itself."""
+    one = NORMALISATIONS[name]
+    axes = ["z", "y", "x"][-spatial_axes:] if each_channel else ["channel", *["z", "y", "x"][-spatial_axes:]]
+    how = "" if channels == 1 else ", each channel by itself" if each_channel else ", all channels together"
+    match one.kind:
+        case "none":
+            return Normalisation("as it is", [], name)
+        case "divide":
+            kwargs: dict[str, Any] = {"gain": 1 / one.numbers[0], "offset": 0.0}
+            return Normalisation(f"divided by {one.numbers[0]:g}", [{"id": "scale_linear", "kwargs": kwargs}], name)
+        case "percentiles":
+            low, high = one.numbers
+            kwargs = {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": EPSILON}
+            words = "least to 0, largest to 1" if low == 0 else f"percentiles {low:g} to 0 and {high:g} to 1"
+            return Normalisation(words + how, [{"id": "scale_range", "kwargs": kwargs}], name, each_channel)
+        case "zero-mean":
+            kwargs = {"axes": axes, "eps": EPSILON}
+            steps = [{"id": "zero_mean_unit_variance", "kwargs": kwargs}]
+            return Normalisation(f"mean 0, spread 1{how}", steps, name, each_channel)
+    half = len(one.numbers) // 2
+    repeated = channels if half == 1 else 1
+    words = "mean and spread of ImageNet" if half == 3 else "0 to 255 becomes -1 to 1"
+    made = _fixed(words, list(one.numbers[:half]) * repeated, list(one.numbers[half:]) * repeated)
+    return replace(made, id=name)
 
 
 def fixed(mean: Sequence[float], std: Sequence[float]) -> Normalisation:
     """With a mean and spread for each channel, as a training may have written them down."""
-    return _fixed("mean and spread of the training", 1, mean, std)
+    return _fixed("mean and spread of the training", mean, std)
 
 
-def _scaled(largest: int) -> Normalisation:
-    return Normalisation(
-        f"divided by {largest}", [{"id": "scale_linear", "kwargs": {"gain": 1 / largest, "offset": 0.0}}]
-    )
-
-
-def _fixed(name: str, largest: int, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
-    of_channels = len(mean) > 1
-    kwargs: dict[str, Any] = {"mean": [largest * one for one in mean], "std": [largest * one for one in std]}
-    kwargs = {**kwargs, "axis": "channel"} if of_channels else {name: one[0] for name, one in kwargs.items()}
+def _fixed(name: str, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+    kwargs: dict[str, Any] = {"mean": list(mean), "std": list(std)}
+    kwargs = {**kwargs, "axis": "channel"} if len(mean) > 1 else {key: one[0] for key, one in kwargs.items()}
     return Normalisation(name, [{"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}])
 
 

@@ -6,11 +6,20 @@ Its outermost pixels, which the network does not predict, are filled; a halo as 
 import torch
 
 
+def tensors_of(given: object) -> list[torch.Tensor]:
+    """The tensors of what a network returned, in its order; a dictionary and what is nested are laid flat."""
+    if isinstance(given, torch.Tensor):
+        return [given]
+    if isinstance(given, dict):
+        given = list(given.values())
+    return [tensor for part in given for tensor in tensors_of(part)] if isinstance(given, (list, tuple)) else []
+
+
 class PaddedBack(torch.nn.Module):
     """`network` with its outputs padded with `fill`, or cut where a margin is below 0.
 
     `margins` holds for each output, and each of its last axes, in the order of these, (before, behind) in pixels: for
-    (y, x) of one output, [[[20, 20], [20, 20]]]. The outputs come back as the network gives them: a tensor, or a tuple.
+    (y, x) of one output, [[[20, 20], [20, 20]]]. The outputs come back as a tensor, or several as a tuple.
     """
 
     def __init__(self, network: torch.nn.Module, margins: list[list[list[int]]], fill: float = 0.0) -> None:
@@ -20,11 +29,8 @@ class PaddedBack(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The outputs for `image` (batch, channel, (z,) y, x)."""
-        given = self.network(image)
-        if isinstance(given, torch.Tensor):
-            return torch.nn.functional.pad(given, self.widths[0], value=self.fill)
-        outputs = given.values() if isinstance(given, dict) else given
-        return tuple(
-            torch.nn.functional.pad(output, widths, value=self.fill)
-            for output, widths in zip(outputs, self.widths, strict=True)
-        )
+        padded = [
+            torch.nn.functional.pad(output, widths, value=self.fill) if any(widths) else output
+            for output, widths in zip(tensors_of(self.network(image)), self.widths, strict=True)
+        ]
+        return padded[0] if len(padded) == 1 else tuple(padded)

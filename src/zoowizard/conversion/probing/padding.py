@@ -13,6 +13,8 @@ from zoowizard.conversion.probing.padded_back import PaddedBack
 CALLABLE: Final = "padded_network"
 PREFIX: Final = "network."
 """Before the names of the parameters, in the state of a network that is padded back."""
+Margins = Sequence[Sequence[Sequence[int]]]
+"""For each output, and each of its last axes, (before, behind) in px; empty where nothing is to be padded."""
 
 
 def margins_of(findings: Findings) -> list[list[list[int]]]:
@@ -23,13 +25,13 @@ def margins_of(findings: Findings) -> list[list[list[int]]]:
     return margins if any(pair != [0, 0] for one in margins for pair in one) else []
 
 
-def padded(network: nn.Module, margins: Sequence[Sequence[Sequence[int]]]) -> nn.Module:
+def padded(network: nn.Module, margins: Margins) -> nn.Module:
     """The network with outputs of the size of its input, or as it is where `margins` are empty."""
     plain = [[list(pair) for pair in one] for one in margins]
     return PaddedBack(network, plain).train(network.training) if plain else network
 
 
-def padded_source(source: str, name: str, margins: Sequence[Sequence[Sequence[int]]]) -> str:
+def padded_source(source: str, name: str, margins: Margins) -> str:
     """The `source` of an architecture with a function `CALLABLE` that makes its class or function `name`, padded back.
 
     It takes the same keyword arguments; its parameters have `PREFIX` before their names.

@@ -58,19 +58,21 @@ def probe(
     image: Array | None = None,
     limits: Limits = USUAL,
     on_progress: Callable[[float, str], None] = lambda fraction, note: None,
+    size: tuple[int, ...] | None = None,
 ) -> Findings:
     """What can be found out about a network by running it.
 
     `load` makes the network (`networks.of_module` and its neighbours); it is called in another process, so it must be
     picklable: a function of a module, or a partial of one. `spatial_axes` and `channels` are tried out where they are
     None. `image` (batch, channel, (z,) y, x) float32 is a test image as the network wants it, normalised, for what its
-    outputs look like. `on_progress` hears the part that is done and what comes next. What there was no time for, or
-    what the network refused, is named in `missing`.
+    outputs look like; where there is none, `size` are spatial sizes that it may take where it takes no usual ones.
+    `on_progress` hears the part that is done and what comes next. What there was no time for, or what the network
+    refused, is named in `missing`.
 
     Raises ZoowizardError where the network cannot be loaded, or takes no input that was tried.
     """
     with Apart(load, limits) as network:
-        return _Probing(network, image, on_progress).findings(spatial_axes, channels)
+        return _Probing(network, image, on_progress).findings(spatial_axes, channels, size)
 
 
 class _Unknown(Exception):
@@ -92,10 +94,10 @@ class _Probing:
         self.perils: dict[str, str] = {}
         self.on_noise: dict[int, list[Array]] = {}
 
-    def findings(self, spatial_axes: int | None, channels: int | None) -> Findings:
+    def findings(self, spatial_axes: int | None, channels: int | None, size: tuple[int, ...] | None = None) -> Findings:
         started = time.monotonic()
         self.on_progress(0.0, "its axes and channels")
-        size = None if self.image is None else self.image.shape[2:]
+        size = size if self.image is None else self.image.shape[2:]
         with self._part("spatial_axes", "channels"):
             self._geometry(geometry.find(self.network, spatial_axes, channels, size))
         if self.shapes:

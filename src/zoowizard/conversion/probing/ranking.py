@@ -18,6 +18,7 @@ from zoowizard.errors import ZoowizardError
 _MOST_PX: Final = {2: 512, 3: 96}
 _CERTAIN_LEAD: Final = 2.0
 _NEAR: Final = 0.2
+_MOST_TOLD: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Ranked:
         apart = f"{best.difference:.2g} of the expected output's spread"
         if len(self.agreements) == 1:
             return f"“{best.normalisation.name}” comes within {apart}; nothing else could be tried"
-        return f"“{best.normalisation.name}” comes within {apart}; the next best is {self.lead:.3g} times as far"
+        far = f"{self.lead:.3g} times" if self.lead < _MOST_TOLD else f"more than {_MOST_TOLD} times"
+        return f"“{best.normalisation.name}” comes within {apart}; the next best is {far} as far"
 
 
 def find(
@@ -74,12 +76,14 @@ def find(
     also: Sequence[Normalisation] = (),
     output: int = 0,
     limits: Limits = USUAL,
+    after: Callable[[Array], Array] = lambda given: given,
 ) -> Ranked:
     """Run the network on the image with each candidate (and those of `also`), and rank them.
 
     `load` and `findings` are those of `probe`. `image` (channel, (z,) y, x) is as it was recorded: its statistics are
     those of all of it, while only its middle goes into the network. `expected` is what `output` should be for the whole
     image, (channel, (z,) y, x) or without channels: numbers, or a label image. What is near a cut is not compared.
+    `after` is what comes after the network, before that output is compared.
 
     Raises ZoowizardError where the image is smaller than the network takes, or no candidate can be run.
     """
@@ -93,7 +97,7 @@ def find(
             except Refused as problem:
                 refused[normalisation.name] = str(problem)
                 continue
-            apart = None if expected is None else difference(given[output], expected, image, part, margins)
+            apart = None if expected is None else difference(after(given[output]), expected, image, part, margins)
             agreements.append(Agreement(normalisation, given, apart))
     if not agreements:
         raise ZoowizardError(
