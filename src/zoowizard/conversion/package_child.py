@@ -1,0 +1,196 @@
+"""What is done with a stranger's package in a clean process: the zoo's library reads it, its network runs."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from zoowizard import plain_yaml
+from zoowizard.conversion.converted import Weights
+from zoowizard.errors import ZoowizardError
+
+MOST_POINTS: Final = 5
+MOST_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Formats that were made of a state dict, and sentences about those that were not."""
+
+    weights: tuple[Weights, ...]
+    left_out: tuple[str, ...]
+
+
+def in_05(description: Path) -> dict[str, Any]:
+    """Inputs, outputs, weights and run mode of a description in the layout 0.5, whatever layout it has.
+
+    Raises ZoowizardError with what the library finds wrong, at most five points of it.
+    """
+    from bioimageio.spec import InvalidDescr, load_description
+    from bioimageio.spec.model.v0_5 import ModelDescr
+
+    with warnings.catch_warnings(action="ignore"):  # of what cannot be known of older layouts
+        model = load_description(description, perform_io_checks=False, format_version="latest")
+    if isinstance(model, InvalidDescr):
+        # first it is read in its own layout; what is wrong with it in others follows from that
+        errors: Sequence[Any] = next((one.errors for one in model.validation_summary.details if one.errors), [])
+        written = plain_yaml.load(description.read_text(encoding="utf-8"))
+        points: dict[str, str] = {}
+        for error in errors:  # of one place the library tells all kinds that it could have been: one is enough
+            place = _place(error.loc, written)
+            if not any(place.startswith(f"{other}.") for other in points):
+                points.setdefault(place, _point(error.msg))
+        listed = [f"{place}: {point}" if place else point for place, point in points.items()]
+        more = f" and {len(listed) - MOST_POINTS} more" if len(listed) > MOST_POINTS else ""
+        raise ZoowizardError(
+            f"the description of the package does not keep to the format: {'; '.join(listed[:MOST_POINTS])}{more}"
+        )
+    if not isinstance(model, ModelDescr):
+        raise ZoowizardError("the description of the package is not that of a model")
+    told = model.model_dump(mode="json", include={"inputs", "outputs", "weights", "run_mode"})
+    return {**told, "weights": {name: entry for name, entry in told["weights"].items() if entry is not None}}
+
+
+def _place(steps: Sequence[Any], written: Any) -> str:
+    """Where an error is, in the words of the description: the library names the kinds that it tried, too."""
+    walked: list[str] = []
+    for number, step in enumerate(steps):
+        if isinstance(written, Mapping):
+            is_there = step in written
+        else:
+            is_there = isinstance(written, list) and isinstance(step, int) and step < len(written)
+        if is_there:
+            written = written[step]
+            walked.append(str(step))
+        elif number == len(steps) - 1 == len(walked):  # an entry that is missing
+            walked.append(str(step))
+    return ".".join(walked)
+
+
+def _point(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["is wrong"]
+    return lines[0].removeprefix("Value error, ")[:200]
+
+
+def run(predict: Callable[..., None], description: Path, weight_format: str, source: Path, target: Path) -> None:
+    """Run a package by `clean.predict`. Raises ZoowizardError with what was first to go wrong."""
+    try:
+        predict(description, weight_format, [source], [target])
+    except Exception as problem:
+        raise ZoowizardError(in_a_line(problem)) from problem
+
+
+def in_a_line(problem: BaseException) -> str:
+    """The first line of what was first to go wrong; of several things, of one."""
+    seen = problem
+    while True:
+        inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__
+        if inner is None:
+            lines = str(seen).strip().splitlines() or ["no message"]
+            return f"{type(seen).__name__}: {lines[0][:300]}"
+        seen = inner
+
+
+def adopt(description: Path, source: Path, key: str, target: Path) -> None:
+    """Save the state dict `key` of a checkpoint as a plain one that fits the network of the package.
+
+    Raises ZoowizardError where it does not fit, whatever stands before the names of its weights.
+    """
+    import torch
+    from bioimageio.core.backends.pytorch_backend import load_torch_model
+
+    from zoowizard.conversion.pytorch_fit import fits, shapes_of, stripped
+    from zoowizard.conversion.pytorch_state import chosen, tensors
+
+    known = load_torch_model(_state_dict_of(description), load_state=False).state_dict()
+    state = chosen(source, key)
+    found, wanted = tensors(source, state), shapes_of(known)
+    apart: list[str] = []
+    for prefix in state.prefixes:
+        given = stripped(found, prefix)
+        if fits(shapes_of(given), wanted):
+            torch.save({name: given.get(name, one).contiguous() for name, one in known.items()}, target)
+            return
+        apart.append(_why_unfit(wanted, shapes_of(given)))
+    raise ZoowizardError(f"new_weights: {source.name} does not fit the network of the package: {min(apart, key=len)}")
+
+
+def _why_unfit(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> str:
+    """What is different, with the first names."""
+    missing = [name for name in wanted if name not in given]
+    further = [name for name in given if name not in wanted]
+    other = [name for name in wanted if name in given and wanted[name] != given[name]]
+    said = []
+    if missing:
+        said.append(f"{len(missing)} of its {len(wanted)} weights are missing ({_first(missing)})")
+    if further:
+        said.append(f"{len(further)} belong to another network ({_first(further)})")
+    if other:
+        shapes = f"{other[0]} is {list(given[other[0]])} instead of {list(wanted[other[0]])}"
+        said.append(f"{len(other)} have another shape ({shapes})")
+    return ", ".join(said)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
+
+
+def export(
+    description: Path,
+    wanted: Sequence[str],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    free: Mapping[int, str],
+    output_axes: Sequence[Mapping[int, str]],
+    ids: Sequence[str],
+    folder: Path,
+) -> Exports:
+    """Make TorchScript and ONNX, as `wanted`, of the state dict of a package; each is compared with it at two shapes.
+
+    `shapes` are of the input, `free` its axes of any size by their names, `output_axes` those of the outputs.
+    """
+    from bioimageio.core.backends.pytorch_backend import load_torch_model
+
+    from zoowizard.conversion.any_network import formats
+
+    loaded = load_torch_model(_state_dict_of(description), load_state=True, devices=["cpu"]).eval()
+    exporting = formats.Exporting(shapes, free, output_axes, ids)
+    made, left_out = [], []
+    for name, make, file in (
+        ("torchscript", formats.torchscript, "weights-torchscript.pt"),
+        ("onnx", formats.onnx_file, "weights.onnx"),
+    ):
+        if name in wanted:
+            try:
+                made.append(make(loaded, exporting, folder / file, "pytorch_state_dict"))
+            except formats.LeftOut as reason:
+                left_out.append(str(reason))
+    return Exports(tuple(made), tuple(left_out))
+
+
+def opset_of(path: Path) -> int:
+    """The version of the operators of an ONNX file. Raises ZoowizardError where it is none."""
+    import onnx
+
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except Exception as problem:  # protobuf has its own kinds of errors
+        raise ZoowizardError(f"new_weights: {path.name} is no ONNX file that can be read") from problem
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
+        raise ZoowizardError(
+            f"new_weights: {path.name} keeps its numbers in another file; save it as one file "
+            "(onnx.save(onnx.load(path), path))"
+        )
+    try:
+        onnx.checker.check_model(model)
+    except Exception as problem:
+        raise ZoowizardError(f"new_weights: {path.name} is damaged: {in_a_line(problem)}") from problem
+    return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
+
+
+def _state_dict_of(description: Path) -> Any:
+    from bioimageio.spec import load_model_description
+
+    with warnings.catch_warnings(action="ignore"):
+        model = load_model_description(description, perform_io_checks=False)
+    return model.weights.pytorch_state_dict
