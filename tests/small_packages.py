@@ -11,7 +11,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from zoowizard.packaging.archive import sha256
+from zoowizard.library.archive import sha256
 
 Array = NDArray[Any]
 ARCHITECTURE = """

@@ -18,7 +18,7 @@ from zoowizard.jobs.build_steps import BUILD_STEPS, KEPT
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.state import Job, cancel, read_job
 from zoowizard.launch import retry, start_build
-from zoowizard.packaging.archive import sha256
+from zoowizard.library.archive import sha256
 from zoowizard.workflow import choose_one, fields_of, open_draft
 
 DEADLINE_S = 120.0

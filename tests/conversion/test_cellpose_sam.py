@@ -37,7 +37,8 @@ from zoowizard.conversion.converted import Converted
 from zoowizard.environments import clean_variables, interpreter
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Steps
-from zoowizard.packaging import clean, describe
+from zoowizard.library import clean
+from zoowizard.packaging import describe
 from zoowizard.packaging.matching import match
 
 PEOPLE = {"name": "cells", "description": "finds cells", "license": "MIT", "authors": [{"name": "somebody"}]}

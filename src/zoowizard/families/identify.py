@@ -12,15 +12,21 @@ from typing import Any, Final
 
 from zoowizard.drafts.locks import MODELS_LOCK
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
+from zoowizard.families import package, pytorch
 from zoowizard.families.epochs import name_and_epoch, order
 from zoowizard.families.family import Recognition
 from zoowizard.families.kin import kin
-from zoowizard.families.pickles import look, opened, printable, starts_like_a_checkpoint
+from zoowizard.families.pickles import NotFromTorchSave, look, opened, printable, starts_like_a_checkpoint
 from zoowizard.families.registry import FAMILIES
+from zoowizard.families.state_dicts import SAFETENSORS
+from zoowizard.families.trainings import grouped
 
-TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt"})
+TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".pytorch"})
+EXPORTED_SUFFIXES: Final = frozenset({".onnx", ".pt2", ".ptl", ".torchscript", SAFETENSORS})
 WORTH_PROCESSES: Final = 8
 """From so many folders on, other processes are worth their start."""
+PACKAGE_ENDINGS: Final = (".zip", *package.ENDINGS)
+"""How packages are called that lie among other files."""
 BLOCKING: Final = frozenset({"no-weights", "not-segmentation", "not-convertible"})
 """The codes of the warnings that stand in the way of a package."""
 SMALLEST_BARE: Final = 100_000
@@ -57,10 +63,12 @@ def identify(path: Path) -> list[Recognition]:
 
 def _file(path: Path) -> Recognition:
     """A file that was asked for by name: always an answer, a refusal if need be."""
-    named_so = path.suffix.lower() in TORCH_SUFFIXES
+    named_so = path.suffix.lower() in TORCH_SUFFIXES | EXPORTED_SUFFIXES
     try:
         with opened(path):
             pass
+        if path.suffix.lower() in (".zip", ".yaml", ".yml") and (found := _package(path)) is not None:
+            return found
         if named_so or starts_like_a_checkpoint(path):
             return _known(path) or _unknown(path)
     except UnsafeCheckpoint as problem:
@@ -78,7 +86,19 @@ def _file(path: Path) -> Recognition:
 
 
 def _known(path: Path) -> Recognition | None:
-    return next((found for family in FAMILIES if (found := family.recognise(path)) is not None), None)
+    """What the first family that knows it says. Raises what it raises, NotFromTorchSave only where none knows it."""
+    foreign = None
+    # The first bytes of a safetensors file are a number, which may look like any other file.
+    asked = FAMILIES if path.suffix.lower() != SAFETENSORS else (pytorch,)
+    for family in asked:
+        try:
+            if (found := family.recognise(path)) is not None:
+                return found
+        except NotFromTorchSave as problem:
+            foreign = foreign or problem
+    if foreign is not None:
+        raise foreign
+    return None
 
 
 def _unknown(path: Path) -> Recognition:
@@ -136,7 +156,8 @@ def look_in(folder: Path) -> tuple[list[Recognition], list[Path]]:
         return [run], [folder / name for name in below if name != "weights"]
     named = [Path(entry.path) for entry in listed if _is_checkpoint(entry)]
     bare = [Path(entry.path) for entry in listed if may_be_bare(entry)]
-    found = [*_files(named), *_bare_files(bare)]
+    packages = [Path(entry.path) for entry in listed if _is_package(entry)]
+    found = [*_files(named), *_bare_files(bare), *_packages(packages)]
     return sorted(found, key=lambda one: one.path.parts), [folder / name for name in below]
 
 
@@ -147,13 +168,33 @@ def _known_or_refused(path: Path) -> Recognition | None:
         return _refused(path, problem)
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Recognition]:
+def _package(path: Path) -> Recognition | None:
+    """A zip or a description, which no other family has a say in."""
+    try:
+        return package.recognise(path)
+    except ZoowizardError as problem:
+        return _refused(path, problem)
+
+
+def _packages(paths: Sequence[Path]) -> Iterator[Recognition]:
+    """Anything may be a zip: of those that cannot be read, only what could do harm is told."""
     for path in paths:
-        found = _known_or_refused(path)
-        if found is not None:
+        found = _package(path)
+        if found is not None and (not found.refused or found.unsafe or path.suffix.lower() != ".zip"):
             yield found
-        elif starts_like_a_checkpoint(path):
-            yield _unknown(path)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Recognition]:
+    """Of the checkpoints of one training only the one to be packaged, where any family may have written them."""
+    for together in grouped(paths):
+        for path in together:
+            found = _known_or_refused(path)
+            if found is not None:
+                yield found
+            elif starts_like_a_checkpoint(path):
+                yield _unknown(path)
+            if found is not None and found.family == pytorch.NAME:
+                break
 
 
 def _bare_files(paths: Sequence[Path]) -> Iterator[Recognition]:
@@ -196,7 +237,17 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def _is_checkpoint(entry: "os.DirEntry[str]") -> bool:
     try:
-        return os.path.splitext(entry.name)[1].lower() in TORCH_SUFFIXES and entry.is_file()  # noqa: PTH122
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if suffix == ".ts":  # TypeScript is called so, too
+            return entry.is_file() and starts_like_a_checkpoint(Path(entry.path))
+        return suffix in TORCH_SUFFIXES | EXPORTED_SUFFIXES and entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_package(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.name.lower().endswith(PACKAGE_ENDINGS) and entry.is_file()
     except OSError:
         return False
 

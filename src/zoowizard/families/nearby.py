@@ -98,10 +98,14 @@ def in_short(recognition: Recognition) -> str:
         return f"torch checkpoint of another kind: {holds}" if holds != told else told
     values = {name: one.value for name, one in recognition.values.items()}
     name = values.get("architecture") or f"{recognition.family} model"
-    kind = "run" if recognition.path != recognition.checkpoint else "checkpoint"
+    # what is called a network, or a program, needs no second word
+    is_named = " network" in name or " program" in name
+    kind = " run" if recognition.path != recognition.checkpoint else "" if is_named else " checkpoint"
+    if "layout" in values:
+        return f"{values.get('architecture') or 'bioimage.io'} package, format {values['layout']}"
     done, asked = values.get("epochs_done"), values.get("epochs")
     trained = "" if done is None else f", {done} of {asked} epochs" if asked is not None else f", {done} epochs"
-    return f"{name} {kind}{trained}"
+    return f"{name}{kind}{trained}"
 
 
 def _drafts(workspace: Path | None) -> dict[str, str]:

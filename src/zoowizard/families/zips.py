@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Final
 from zoowizard.families.literals import AGAIN, DamagedError
 
 LARGEST_DIRECTORY: Final = 32 << 20
-"""Bytes of a zip's list of records: more than 300 000 tensors."""
+"""Bytes of a zip's list of records."""
+MOST_RECORDS: Final = 200_000
 ZIP: Final = b"PK\x03\x04"
 
 _END: Final = struct.Struct("<4s4H2IH")
@@ -42,8 +43,11 @@ class Record:
 def records(file: BinaryIO, size: int) -> Iterator[Record]:
     """The zip's records in the order of its list. Raises DamagedError."""
     directory = _directory(file, size)
-    position = 0
+    position = count = 0
     while position + _RECORD.size <= len(directory):
+        count += 1
+        if count > MOST_RECORDS:
+            raise DamagedError(f"is a zip of more than {MOST_RECORDS:,} records, far more than networks have")
         fields = _RECORD.unpack_from(directory, position)
         if fields[0] != b"PK\x01\x02":
             raise DamagedError(f"is a damaged zip{AGAIN}")
