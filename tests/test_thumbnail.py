@@ -139,6 +139,17 @@ def test_each_kind_of_label_file(ending: str, tmp_path: Path) -> None:
     assert (pixels(answer).any(axis=2) == (labels > 0)).all()
 
 
+def test_a_picture_of_a_result_is_shown_whatever_is_in_it(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 16), np.uint8)).save(tmp_path / "black.png")
+    answer = json.loads(run("picture", tmp_path / "black.png", 10, 10).stdout)
+    assert (answer["width"], answer["height"], answer["problem"]) == (8, 10, None)
+    (tmp_path / "text.png").write_text("no picture")
+    Image.fromarray(np.zeros((20, 16), np.uint16)).save(tmp_path / "deep.png")
+    for name in ("text.png", "deep.png", "none.png"):
+        done = run("picture", tmp_path / name, 10, 10)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
 def test_what_is_no_label_image_is_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
     np.save(tmp_path / "line.npy", np.zeros(5))

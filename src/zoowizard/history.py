@@ -1,5 +1,7 @@
 """What became of one model so far: its builds and its receipts, read from the workspace."""
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +33,7 @@ class History:
 def history(workspace: Workspace, draft_id: str) -> History:
     """Read it. Raises ZoowizardError where the folder of the jobs cannot be read."""
     jobs = list_jobs(workspace.jobs(draft_id))
-    builds = [job for job in jobs if job.kind not in ("test", "upload")]
+    builds = [job for job in jobs if job.kind not in ("test", "upload", "probe")]
     built = next((job for job in builds if job.state == "passed"), None)
     return History(
         newest=builds[0] if builds else None,
@@ -41,6 +43,20 @@ def history(workspace: Workspace, draft_id: str) -> History:
         uploads=tuple(standings(workspace, draft_id, jobs)),
         zoo=None if built is None else next((job for job in jobs[: jobs.index(built)] if job.kind == "test"), None),
     )
+
+
+def probe_of(workspace: Workspace, draft_id: str, work: Mapping[str, Any]) -> Job | None:
+    """The newest job of the kind `probe` with just this work that runs or has passed; None where there is none.
+
+    Raises ZoowizardError where the folder of the jobs cannot be read.
+    """
+    wanted = json.loads(json.dumps(work))
+    for job in list_jobs(workspace.jobs(draft_id)):
+        if job.kind == "probe" and (job.state == "passed" or not job.over):
+            with contextlib.suppress(ZoowizardError):
+                if read_spec(job.folder).work == wanted:
+                    return job
+    return None
 
 
 def _values(job: Job) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ from zoowizard.upload.contents import sha256_of
 from zoowizard.upload.job import HANDED_TOKEN
 from zoowizard.upload.package import Package
 from zoowizard.upload.state import model_of
-from zoowizard.workflow import unready
+from zoowizard.workflow import probe_work, unready, unready_to_probe
 
 TIME_LIMIT_S = 4 * 3600.0
 Where = Literal["here", "zoo", "both"]
@@ -208,6 +208,26 @@ def start_predict(
     places = {"package": str(described.absolute()), "input": str(source.absolute()), "output": str(output.absolute())}
     work = {**asked, **places, "umask": _umask()}
     wanted = (workspace.root / "jobs", "predict", package.stem, work)
+    [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
+    return folder
+
+
+def start_probe(
+    workspace: Workspace,
+    draft: Draft,
+    time_limit_s: float = TIME_LIMIT_S,
+    settings: JobSettings | None = None,
+    priority: int = 0,
+) -> Path:
+    """Start the job that tries every normalisation on the test image of a draft; gives the job's folder.
+
+    Raises ZoowizardError where no normalisation is asked for, or an answer that it needs is missing or wrong.
+    """
+    if (wanting := unready_to_probe(draft)) is None:
+        raise WrongUse(f"{draft.id}: asks for no normalisation, so there is nothing to be tried")
+    if wanting:
+        raise ZoowizardError("; ".join(f"{name}: {sentence}" for name, sentence in wanting.items()))
+    wanted = (workspace.jobs(draft.id), "probe", draft.id, probe_work(draft))
     [folder] = _start(workspace, [wanted], time_limit_s, settings, priority)
     return folder
 

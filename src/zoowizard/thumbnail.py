@@ -1,9 +1,9 @@
 """A small picture of an image or of a label image, for a terminal.
 
-`python -m zoowizard.thumbnail KIND PATH W H [--family NAME] [--axes LETTERS]` prints one JSON object: `width`, `height`
-(pixels, at most W x H, the aspect ratio kept), `rgb` (the pixels, row by row, in hexadecimal), `shape`, `dtype`, `min`,
-`max` of what is in the file, and `problem`: for an image the sentence that says why it cannot be the test image of a
-model of that family, or null. With a problem there are no pixels.
+`python -m zoowizard.thumbnail image|labels|picture PATH W H [--family NAME] [--axes LETTERS]` prints one JSON object:
+`width`, `height` (pixels, at most W x H, the aspect ratio kept), `rgb` (the pixels, row by row, in hexadecimal),
+`shape`, `dtype`, `min`, `max` of what is in the file, and `problem`: for an image the sentence that says why it cannot
+be the test image of a model of that family, or null. With a problem there are no pixels.
 """
 
 import argparse

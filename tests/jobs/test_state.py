@@ -110,7 +110,7 @@ def test_a_folder_that_vanishes(tmp_path: Path) -> None:
         ({"time_limit_s": "soon"}, "job.json: time_limit_s is wrong: input should be a valid number"),
         (
             {"kind": "os.system"},
-            "job.json: kind is wrong: input should be 'build', 'test', 'predict', 'upload' or 'selftest'",
+            "job.json: kind is wrong: input should be 'build', 'test', 'predict', 'probe', 'upload' or 'selftest'",
         ),
         ({"work": ["rm"]}, "job.json: work is wrong: input should be a valid dictionary"),
         ({"created": "2026-11-21T00:00:00"}, "job.json: created is wrong: input should have timezone info"),

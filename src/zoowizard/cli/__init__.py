@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"zoowizard {__version__}")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help=WORKSPACE)
-    _plain_flag(parser)
+    _plain_flag(parser, False)
     parser.set_defaults(command=open_board)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_screens(add: Adder) -> None:
     new_model = add("new", new, "open the wizard for a new model")
     new_model.add_argument("path", nargs="?", type=Path, metavar="PATH", help="the model, where you know it already")
-    _plain_flag(new_model)
+    _plain_flag(new_model, argparse.SUPPRESS)  # or it would undo `zoowizard --plain new`
 
     served = add("serve", serve, "show the screens in a browser on this computer")
     served.add_argument("--port", type=_port, default=8000, metavar="PORT", help="default: %(default)d")
@@ -250,8 +250,8 @@ def _as_option(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _plain_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--plain", action="store_true", help="ask in plain lines, for screen readers")
+def _plain_flag(command: argparse.ArgumentParser, default: bool | str) -> None:
+    command.add_argument("--plain", action="store_true", default=default, help="ask in plain lines, for screen readers")
 
 
 def _json_flag(command: argparse.ArgumentParser) -> None:

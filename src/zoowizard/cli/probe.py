@@ -88,8 +88,9 @@ def _print(probed: "Probed", pictures: Path) -> None:
     for one in probed.candidates:
         name = one.normalisation + (f", {one.over}" if one.over else "")
         apart = "" if one.difference is None else f"{one.difference:.3g}"
-        rows.append((name, apart, f"{one.lowest:.3g} to {one.highest:.3g}", str(pictures / one.picture)))
+        rows.append((name, apart, one.range_in_words, one.picture))
     print("\n".join(printable_lines(line) for line in _in_columns(rows)))
+    print(printable_lines(f"pictures: {pictures}"))
     for name, reason in probed.refused.items():
         print(printable_lines(f"{name}: the network gave no answer: {reason}"))
     print(printable_lines(f"{probed.sentence[:1].upper()}{probed.sentence[1:]}."))

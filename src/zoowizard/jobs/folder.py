@@ -33,11 +33,12 @@ JOB, SUPERVISOR, LOCK, WORKER = "job.json", "supervisor", "lock", "worker"
 EVENTS, LOG, OUTCOME, RESULT = "events.jsonl", "log.txt", "outcome.json", "result.json"
 PRIORITY = "priority"
 
-Kind = Literal["build", "test", "predict", "upload", "selftest"]
+Kind = Literal["build", "test", "predict", "probe", "upload", "selftest"]
 KINDS: Final[Mapping[Kind, str]] = {
     "build": "zoowizard.packaging.build",
     "test": "zoowizard.packaging.test",
     "predict": "zoowizard.prediction.job",
+    "probe": "zoowizard.packaging.probe",
     "upload": "zoowizard.upload.job",
     "selftest": "zoowizard.jobs.selftest",
 }

@@ -270,7 +270,7 @@ class BoardScreen(Screen[None]):
         if row.job is not None and row.job_kind == "upload" and row.job_state in ENDED_BADLY:
             self.post_message(RetryUpload(row.job))
             self._say(f"{row.name}: the upload goes on; what arrived before is not sent again")
-        elif row.draft is not None and row.job_state in ENDED_BADLY:
+        elif row.draft is not None and row.job_kind != "probe" and row.job_state in ENDED_BADLY:
             self.post_message(RetryBuild(row.draft))
             self._say(f"{row.name}: it is built again, from the step that failed")
         else:

@@ -188,18 +188,18 @@ class NormalisationScreen(ModalScreen[Mapping[str, Any] | None]):
         return Content("\n").join(lines)
 
     def _draw_picture(self) -> None:
-        if not self.is_mounted or self._probed is None:
+        views = self.query("#normalisation-picture").results(PictureView)
+        view = next(views, None)  # none where the screen is on its way out
+        if view is None or self._probed is None:
             return
-        view = self.query_one("#normalisation-picture", PictureView)
         one = self._probed.candidates[self._pointed]
         answer = self._pictures.get(one.picture)
-        values = f"{one.lowest:.3g} to {one.highest:.3g}, stretched to be seen"
         if answer is None:
             view.show(None, f"drawing it{GLYPHS.ellipsis}")
         elif answer.get("problem"):
             view.show(None, str(answer["problem"]))
         else:
-            view.show(answer, values)
+            view.show(answer, f"{one.range_in_words}, stretched to be seen")
 
     def _told(self) -> Content:
         if self._probed is None:

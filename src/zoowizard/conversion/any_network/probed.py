@@ -119,6 +119,7 @@ def _candidate(one: ranking.Agreement, shown: Array, channels: int) -> Candidate
         picture=f"{chosen.id}{'-each' if chosen.each_channel else ''}.png",
         lowest=float(finite.min()) if finite.size else 0.0,
         highest=float(finite.max()) if finite.size else 0.0,
+        all_finite=finite.size == shown.size,
     )
 
 
