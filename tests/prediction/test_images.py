@@ -61,6 +61,14 @@ def test_blocks_give_what_the_whole_image_gives(packages: Any, tmp_path: Path, w
     np.testing.assert_allclose(found[inner, inner], whole[inner, inner], atol=2e-6)
 
 
+def test_an_image_that_fits_is_predicted_as_it_is_also_at_its_edges(packages: Any, tmp_path: Path) -> None:
+    package, small = packages["zero mean"]
+    image = cells(96, 128)
+    np.save(tmp_path / "a.npy", image)
+    predict(package, tmp_path / "a.npy", tmp_path / "out.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), small.whole(zero_mean(image)[None])[0], atol=2e-6)
+
+
 def test_channels_percentiles_and_pixel_sizes(packages: Any, tmp_path: Path) -> None:
     package, small = packages["percentiles"]
     image = np.stack([cells(90, 100, seed=seed) for seed in range(3)])

@@ -194,6 +194,8 @@ def _answer(field: Field, node: "Node", path: Path) -> Any:
     if field.kind in ("people", "citations") and isinstance(answer, list):
         answer = [one for item in answer for one in (field.parse(item) if isinstance(item, str) else [item])]
         answer = [_without_empty(item) for item in answer]
+    elif field.as_json:
+        answer = json.dumps(answer)
     elif field.kind not in ("people", "citations", "texts"):
         wanted = "number" if field.kind == "number" else "text"
         raise ValueError(f"is {what_it_is(answer)}; write one {wanted}")

@@ -28,6 +28,7 @@ class Field:
     `hint` gives a sentence about an answer that is allowed but could be better; it stops nothing.
     `deferred` names what only the network could tell about an answer, or gives None.
     `leads` says that required questions hang on this one: it is asked before them, even where it may be left out.
+    `as_json` says that an answers file may give any value to a text, which is kept as JSON.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Field:
     hint: Check = lambda answer: None
     deferred: Callable[[Any], str | None] = lambda answer: None
     leads: bool = False
+    as_json: bool = False

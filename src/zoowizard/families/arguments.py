@@ -136,6 +136,7 @@ def _field(one: Parameter, network: str, told: Any) -> Field:
         parse=parse,
         choices=choices,
         default=default,
+        as_json=one.kind == "json",
     )
 
 
@@ -216,4 +217,5 @@ def _more(network: str) -> Field:
         partial(_check_json, dict),
         "weights: architecture",
         parse=str.strip,
+        as_json=True,
     )

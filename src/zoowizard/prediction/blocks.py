@@ -105,21 +105,23 @@ class AxisPlan:
 
 
 def plan_axis(rule: AxisRule, size: int, wanted: int | None) -> AxisPlan:
-    """Cut an axis of `size` pixels into blocks of about `wanted` pixels; None: predict it whole, without a halo.
+    """Cut an axis of `size` pixels into blocks of about `wanted` pixels; None: predict it whole.
 
-    Blocks are made as even as they can be, so that little is predicted that nobody wants. Raises ZoowizardError where
-    the network takes one size only that is too small.
+    What is predicted whole has no halo: so the network sees the image, and no reflection of it, as in a test. Blocks
+    are made as even as they can be, so that little is predicted that nobody wants. Raises ZoowizardError where the
+    network takes one size only that is too small.
     """
-    margin = rule.lost if wanted is None else max(rule.halo, rule.lost)
-    lead = _up(margin, rule.grid)
-    whole = rule.fitting(lead + size + margin)
-    if wanted is None or (rule.step and whole <= wanted):
-        if whole < lead + size + margin:
+    lead = _up(rule.lost, rule.grid)
+    whole = rule.fitting(lead + size + rule.lost)
+    if wanted is None or (lead + size + rule.lost <= whole <= wanted):
+        if whole < lead + size + rule.lost:
             raise ZoowizardError(
                 f"the package takes exactly {rule.minimum} pixels along {rule.name} and must see the whole image, "
                 f"which has {size}; resize it"
             )
         return AxisPlan(rule, size, whole, _up(size, rule.grid), lead)
+    margin = max(rule.halo, rule.lost)
+    lead = _up(margin, rule.grid)
     least = lead + rule.grid + margin
     block = rule.fitting(least)
     if rule.step and block < wanted:
