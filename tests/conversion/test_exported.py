@@ -89,6 +89,9 @@ def test_external_data_is_joined(tmp_path: Path) -> None:
     converted = model.converted(of_onnx)
     before = [run(converted, 0, NOISE)[0], converted.outputs[0].test_tensor]
     assert any("joined into one file" in one for one in converted.notes)
+    here = b"probed_networks.py"
+    assert here in model.checkpoint.read_bytes(), "the exporter notes at every node where its code lies"
+    assert here not in converted.weights[0].path.read_bytes()
     data.rename(tmp_path / "elsewhere.data")
     assert_allclose(run(converted, 0, NOISE)[0], before[0])
     assert_allclose(before[1], by_hand(model, converted.inputs[0].test_tensor), atol=1e-4)

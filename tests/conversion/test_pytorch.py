@@ -166,7 +166,26 @@ def test_what_a_person_says_overrules_what_was_found(tmp_path: Path) -> None:
     converted = model.converted(pytorch, halo="y=16 x=20", smallest_input="48", input_step="16")
     assert space_of(converted.inputs[0].axes)["y"]["size"] == {"min": 48, "step": 16}
     assert {axis: one["halo"] for axis, one in space_of(converted.outputs[0].axes).items()} == {"y": 16, "x": 20}
-    assert any(one == "Halo: said by you." for one in converted.notes)
+    assert "Halo: 16 px along y, 20 px along x, as its author says." in converted.notes
+    assert any(one.startswith("Blocks: ") for one in converted.notes)
+
+
+@pytest.mark.parametrize("side", [0.03, 0.1, 0.65])
+def test_a_halo_is_whole_for_the_library_whatever_the_size_of_a_pixel(tmp_path: Path, side: float) -> None:
+    model = pytorch_model(tmp_path, depth=1)
+    for halo in (6, 7, 9):
+        output = space_of(model.converted(pytorch, halo=f"{halo}", pixel_size=f"{side} micrometer").outputs[0].axes)
+        for axis in "yx":  # as bioimageio.spec computes that of the input
+            of_input = output[axis]["halo"] * output[axis]["scale"] / side
+            assert of_input.is_integer() and halo <= of_input <= halo + 3
+
+
+def test_a_network_that_was_a_part_of_another_module(tmp_path: Path) -> None:
+    model = pytorch_model(tmp_path, depth=1)
+    state = {f"net._model.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    torch.save({"state_dict": {**state, "net.loss.weight": torch.ones(2)}}, model.checkpoint)
+    converted = model.converted(pytorch, state_dict_key="state_dict")
+    assert set(torch.load(converted.weights[0].path, weights_only=True)) == set(model.network.state_dict())
 
 
 def test_large_images_are_cut_to_their_middle(tmp_path: Path) -> None:

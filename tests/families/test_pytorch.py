@@ -18,11 +18,12 @@ from zoowizard.conversion.pytorch_state import tensors
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.families import pytorch
+from zoowizard.families.arguments import arguments
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.nearby import in_short
 from zoowizard.families.state_dicts import state_dicts
-from zoowizard.workflow import answered, draft_in_memory, questions_for, unready
+from zoowizard.workflow import answered, draft_in_memory, questions_for, read_all, unready
 
 UNET = "class UNet(nn.Module):\n    def __init__(self, in_channels: int, depth=3): ...\n    def forward(self, x): ...\n"
 
@@ -260,3 +261,14 @@ def test_what_cellmap_writes_beside_a_network_answers_questions(tmp_path: Path, 
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     values = told(one(tmp_path / "model.pth"))
     assert (values["name"], values["output_channels"]) == ("mito unet 8nm", ["mito"])
+
+
+def test_an_answers_file_gives_a_list_as_a_list(tmp_path: Path, draft: Draft) -> None:
+    (tmp_path / "nets.py").write_text(
+        UNET.split("class")[0] + "class Net(nn.Module):\n    def __init__(self, of): ...\n"
+    )
+    file = tmp_path / "answers.yaml"
+    file.write_text(f"architecture_file: {tmp_path / 'nets.py'}\nargument_of: [8, 16]\n")
+    assert read_all(file, draft)["argument_of"] == "[8, 16]"
+    draft = answered(draft, read_all(file, draft))
+    assert arguments({name: known.value for name, known in draft.values.items()}) == {"of": [8, 16]}

@@ -102,13 +102,14 @@ def _identity(checkpoint: Path, model: Model) -> str:
 def _written(
     checkpoint: Path, folder: Path, exporting: Exporting, margins: Margins
 ) -> tuple[Sequence[Weights], Sequence[str]]:
-    """The file as it is; anew where its weights lie beside it, or its outputs are padded back."""
+    """The file as it is; anew where its weights lie beside it, where its outputs are padded back, and where it tells of
+    the computer that exported it."""
     path, told = folder / "weights.onnx", look(checkpoint)
     entry = {"opset_version": told.opset}
-    if not margins and not told.files:
+    model = onnx.load(str(checkpoint))
+    if not formats.forget_machine(model) and not margins and not told.files:
         shutil.copyfile(checkpoint, path)
         return [Weights("onnx", path, entry)], []
-    model = onnx.load(str(checkpoint))
     if model.ByteSize() > formats.LARGEST_ONNX_BYTES:
         raise ZoowizardError(
             f"{checkpoint.name}: with its weights it is over 2 GB, which no single ONNX file holds, and the zoo's own "

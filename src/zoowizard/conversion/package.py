@@ -3,7 +3,7 @@
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from zoowizard.families.package_references import TEST, references
 from zoowizard.families.package_told import values_of
 from zoowizard.jobs.steps import Step
 from zoowizard.library import clean
+from zoowizard.library.archive import sha256
 
 USES: tuple[str, ...] = (
     "test_image",
@@ -106,7 +107,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     step.progress(0.6, "weights")
     kept = kept_of(package.look(checkpoint), original, values, folder)
     weights = [_weights(name, told["weights"][name], original, kept) for name in original.formats]
-    made, left_out = _further(opened, inputs, outputs, kept.folder)
+    made, left_out = _further(opened, inputs, outputs, kept)
     described_inputs = [tensor(one, "preprocessing", inputs[one["id"]]) for one in told["inputs"]]
     described_outputs = [tensor(one, "postprocessing", outputs[one["id"]]) for one in told["outputs"]]
     return Converted(
@@ -186,6 +187,8 @@ def _with_new_weights(original: Original, source: Path, key: str | None) -> Orig
         entry = (
             {**before, **torch_version} if kind == TORCHSCRIPT else {"opset_version": _asked(child.opset_of, source)}
         )
+        if before.get("source") and sha256(original.folder / before["source"]) == sha256(source):
+            raise ZoowizardError(f"new_weights: {source.name} {child.NOT_NEW}")
     entry = {name: one for name, one in entry.items() if name not in ("sha256", "parent", "authors", "external_data")}
     return with_weights(original, kind, {**entry, "source": target.relative_to(original.folder).as_posix()})
 
@@ -273,7 +276,7 @@ def _weights(name: str, entry: Mapping[str, Any], original: Original, kept: Kept
 
 
 def _further(
-    opened: _Opened, inputs: Mapping[str, Array], outputs: Mapping[str, Array], folder: Path
+    opened: _Opened, inputs: Mapping[str, Array], outputs: Mapping[str, Array], kept: Kept
 ) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
     """TorchScript and ONNX where the package has a state dict and not them, and sentences about what could not be."""
     wanted = [name for name in (TORCHSCRIPT, ONNX) if name not in opened.original.formats]
@@ -286,12 +289,14 @@ def _further(
     free = _free(described["axes"])
     output_axes = [_free(one["axes"]) for one in opened.told["outputs"]]
     ids = [str(one["id"]) for one in opened.told["outputs"]]
+    folder = opened.original.folder / "zoowizard-made"
+    folder.mkdir()
     try:
         made = _asked(child.export, opened.original.described, wanted, shapes, free, output_axes, ids, folder)
     except ZoowizardError as problem:
         return (), (f"{' and '.join(wanted)} could not be added: {problem}.",)
     assert isinstance(made, child.Exports)
-    return made.weights, made.left_out
+    return tuple(replace(one, path=kept.take(one.path)) for one in made.weights), made.left_out
 
 
 def _free(axes: Sequence[Mapping[str, Any]]) -> dict[int, str]:

@@ -9,7 +9,12 @@ from typing import Any, Final
 from zoowizard import plain_yaml
 from zoowizard.conversion.converted import Weights
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.pickles import printable
 
+NOT_NEW: Final = (
+    "holds the very same numbers as the package itself; give the weights of the fine-tuned model, or leave new_weights "
+    "out"
+)
 MOST_POINTS: Final = 5
 MOST_NAMED: Final = 3
 
@@ -88,7 +93,7 @@ def in_a_line(problem: BaseException) -> str:
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__
         if inner is None:
             lines = str(seen).strip().splitlines() or ["no message"]
-            return f"{type(seen).__name__}: {lines[0][:300]}"
+            return printable(f"{type(seen).__name__}: {lines[0][:300]}")
         seen = inner
 
 
@@ -103,17 +108,32 @@ def adopt(description: Path, source: Path, key: str, target: Path) -> None:
     from zoowizard.conversion.pytorch_fit import fits, shapes_of, stripped
     from zoowizard.conversion.pytorch_state import chosen, tensors
 
-    known = load_torch_model(_state_dict_of(description), load_state=False).state_dict()
+    described = _state_dict_of(description)
+    known = load_torch_model(described, load_state=False).state_dict()
     state = chosen(source, key)
     found, wanted = tensors(source, state), shapes_of(known)
     apart: list[str] = []
     for prefix in state.prefixes:
         given = stripped(found, prefix)
         if fits(shapes_of(given), wanted):
-            torch.save({name: given.get(name, one).contiguous() for name, one in known.items()}, target)
+            state_dict = {name: given.get(name, one).contiguous() for name, one in known.items()}
+            _require_new(state_dict, described, source.name)
+            torch.save(state_dict, target)
             return
         apart.append(_why_unfit(wanted, shapes_of(given)))
     raise ZoowizardError(f"new_weights: {source.name} does not fit the network of the package: {min(apart, key=len)}")
+
+
+def _require_new(state: Mapping[str, Any], described: Any, name: str) -> None:
+    """Raise ZoowizardError where the package has these tensors already."""
+    from bioimageio.core.backends.pytorch_backend import load_torch_model
+
+    try:
+        before = load_torch_model(described, load_state=True, devices=["cpu"]).state_dict()
+    except Exception:  # its own weights are missing or damaged: these may well be what mends it
+        return
+    if all(one.shape == before[key].shape and bool((one == before[key]).all()) for key, one in state.items()):
+        raise ZoowizardError(f"new_weights: {name} {NOT_NEW}")
 
 
 def _why_unfit(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> str:

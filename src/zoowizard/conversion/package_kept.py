@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zoowizard.conversion.package_original import Original
+from zoowizard.errors import ZoowizardError
 from zoowizard.families.package_contents import Contents
 from zoowizard.families.package_fields import check_parent
 from zoowizard.families.package_references import ATTACHMENT, CODE, COVER, DOCUMENTATION
@@ -37,7 +38,13 @@ class Kept:
         """Link or copy a file into the folder, once, under its own name or this one; gives where it is then."""
         if source not in self._taken:
             wanted = (name if source.parent.name == "zoowizard-new" else "") or source.name
-            target = self.folder / (wanted if same_name else self._free(wanted))
+            free = self._free(wanted)
+            if same_name and free != wanted:
+                raise ZoowizardError(
+                    f"{printable(wanted)}, which the ONNX file needs beside it, has the name of another file of a "
+                    "package; save the ONNX file with its numbers in it (onnx.save(onnx.load(path), path))"
+                )
+            target = self.folder / free
             target.unlink(missing_ok=True)
             try:
                 os.link(source, target)

@@ -5,7 +5,6 @@ description here has plain words in their place, so that only tensors and weight
 """
 
 import copy
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,8 @@ _KEPT: Final = frozenset({
     "sha256", "kwargs", "dependencies", "language", "framework", "timestamp",
 })  # fmt: skip
 """What a description of 0.3 to 0.5 says of tensors and weights."""
+OWN_NAMES: Final = ("zoowizard-", "fetched")
+"""How that begins which is put beside the files of the package."""
 _PLAIN_WORDS: Final[Mapping[str, Any]] = {
     "name": "original",
     "description": "A package as it was.",
@@ -60,13 +61,19 @@ class Original:
 
 
 def laid_out(checkpoint: Path, folder: Path, say: Callable[[str], object] = str) -> Original:
-    """Unpack or link the package into `folder` (made anew), fetch what lies on servers, and look at every hash.
+    """Unpack or copy the package into `folder` (made anew), fetch what lies on servers, and look at every hash.
 
     `say` is told what is being fetched.
     Raises ZoowizardError, naming each file, where something is missing without which nothing can be tested, or where a
     file is not the one that was described.
     """
     contents = package.look(checkpoint)
+    for name in (*(contents.records or ()), *(one.name for one in references(contents.told) if not one.is_remote)):
+        if name.casefold().startswith(OWN_NAMES):
+            raise ZoowizardError(
+                f"{printable(checkpoint.name)} has the file {printable(name)}, and zoowizard puts files of such names "
+                "beside those of a package; give it another name, in the package and in its description"
+            )
     shutil.rmtree(folder, ignore_errors=True)
     if contents.records is not None:
         unpack(checkpoint, folder)
@@ -140,7 +147,10 @@ def _without(checkpoint: Path, sentences: Sequence[str]) -> str:
 
 
 def _brought(one: Reference, contents: Contents, folder: Path) -> Path | str:
-    """A file of the package itself, linked or copied into the folder, or the sentence that says that it is missing."""
+    """A file of the package itself, copied into the folder, or the sentence that says that it is missing.
+
+    A link would be written through to the person's own file by whatever writes one of this name here.
+    """
     if reason := why_not_inside(one.name):
         raise ZoowizardError(f"{printable(one.source)!r} is named in {contents.description}, and {reason}")
     target = folder / one.name
@@ -148,10 +158,7 @@ def _brought(one: Reference, contents: Contents, folder: Path) -> Path | str:
         source = contents.place(one.name)
         if source is not None and source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source.resolve(), target)
-            except OSError:  # another disk, or one without links
-                shutil.copyfile(source, target)
+            shutil.copyfile(source, target)
     return target if target.is_file() else f"{printable(one.name)} is named in {contents.description} and is not there"
 
 

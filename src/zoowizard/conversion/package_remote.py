@@ -1,6 +1,8 @@
 """A file of a package that lies on a server: fetched with a bound, or said why it cannot be had."""
 
+import ipaddress
 import shutil
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,9 @@ def fetch(address: str, target: Path) -> None:
     try:
         with (
             target.open("wb") as file,
-            httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5) as client,
+            httpx.Client(
+                timeout=TIMEOUT, follow_redirects=True, max_redirects=5, event_hooks={"request": [_require_elsewhere]}
+            ) as client,
             client.stream("GET", address) as answer,
         ):
             if answer.status_code != 200:
@@ -38,3 +42,16 @@ def fetch(address: str, target: Path) -> None:
         if isinstance(problem, httpx.HTTPError | httpx.InvalidURL | OSError):
             raise ZoowizardError(f"it cannot be fetched ({type(problem).__name__})") from problem
         raise
+
+
+def _require_elsewhere(request: httpx.Request) -> None:
+    """Raise ZoowizardError for a server that answers only to the computer that asks.
+
+    There (169.254.169.254) the computers of clouds have their keys, and what is fetched goes into a package.
+    """
+    try:
+        found = socket.getaddrinfo(request.url.host, None)
+    except (OSError, UnicodeError):
+        return  # no such name: the connection will say so
+    if any(ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_link_local for one in found):
+        raise ZoowizardError("no package may name this address: only the computer that asks for it is answered there")

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ from torch import nn
 
 from zoowizard.conversion.any_network.findings import NEEDS_GPU
 from zoowizard.conversion.probing.apart import in_a_line
+from zoowizard.conversion.probing.networks import end_fork
 from zoowizard.errors import ZoowizardError
 
 MODULE: Final = "zoowizard_architecture"
@@ -65,11 +67,16 @@ def copied(source: Path, folder: Path) -> Path:
 
 def made(architecture: Architecture) -> nn.Module:
     """The network, in eval mode. Raises ZoowizardError, in words for a person, where it cannot be made."""
+    own = os.getpid()
     maker = found(architecture)
     try:
         network = maker(**architecture.arguments)
-    except (Exception, SystemExit) as problem:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
         raise ZoowizardError(_why_not_made(architecture, problem)) from problem
+    finally:
+        end_fork(own)
     if not isinstance(network, nn.Module):
         raise ZoowizardError(
             f"network: {architecture} gives {_a(network)}, which is no network of PyTorch (torch.nn.Module); name the "
@@ -102,15 +109,25 @@ def _of_file(architecture: Architecture, file: Path) -> Any:
     name = f"{MODULE}_{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
+    before, own = file.read_bytes(), os.getpid()
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look for it there
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as problem:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
         del sys.modules[name]
         raise ZoowizardError(_why_not_run(architecture.called, problem)) from problem
+    finally:
+        end_fork(own)
+    if file.read_bytes() != before:
+        raise ZoowizardError(
+            f"architecture_file: {architecture.called} changes its own file when it is loaded, so that the package "
+            "would hold another code than the one that was tested; take that out of it"
+        )
     return module
 
 

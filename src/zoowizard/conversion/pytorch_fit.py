@@ -25,6 +25,7 @@ FARTHEST: Final = 4
 _COUNTED: Final = "num_batches_tracked"
 """Older versions of torch did not save it, and nothing depends on it."""
 _LEVELS: Final = re.compile(r"depth|level|stage", re.IGNORECASE)
+_MOST_IMPLIED: Final = 8
 _NAMED: Final = 3
 """So many names are told of what does not fit."""
 
@@ -36,7 +37,7 @@ def fitted(architecture: Architecture, tensors: Mapping[str, Tensor], prefixes: 
     """
     network = made(architecture)
     wanted = shapes_of(network.state_dict())
-    for prefix in prefixes:
+    for prefix in dict.fromkeys([*prefixes, *_implied(tensors, wanted)]):
         state = stripped(tensors, prefix)
         if fits(shapes_of(state), wanted):
             _load(network, state)
@@ -44,6 +45,13 @@ def fitted(architecture: Architecture, tensors: Mapping[str, Tensor], prefixes: 
     states = [shapes_of(stripped(tensors, prefix)) for prefix in prefixes]
     nearest = max(states, key=lambda one: len(one.keys() & wanted.keys()))
     raise ZoowizardError(mismatch(architecture, nearest, wanted))
+
+
+def _implied(tensors: Mapping[str, Tensor], wanted: Shapes) -> list[str]:
+    """What stands before the names that the network knows, where the checkpoint holds it as a part of something."""
+    longest = max(wanted, key=len, default="")
+    ends = (name.removesuffix(longest) for name in tensors if longest and name.endswith(f".{longest}"))
+    return list(ends)[:_MOST_IMPLIED]
 
 
 def stripped(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -75,6 +83,17 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     except RuntimeError as problem:
         lines = str(problem).strip().splitlines()
         raise ZoowizardError(f"the checkpoint does not go into the network: {lines[-1].strip()}") from problem
+    for name, one in network.named_parameters():
+        if name in state and not torch.equal(_numbers(one), _numbers(state[name].to(one.dtype))):
+            raise ZoowizardError(
+                f"network: after loading, {name} is not what the checkpoint holds: the network's own code changes what "
+                "it loads (load_state_dict, or a hook); take that out of it, or save the weights as they are used"
+            )
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """For comparing: NaN are the same then."""
+    return torch.nan_to_num(tensor.detach().cpu())
 
 
 def mismatch(architecture: Architecture, given: Shapes, wanted: Shapes) -> str:

@@ -64,7 +64,9 @@ def _parsed(path: Path, state: tuple[int, ...]) -> Code:
     with opened(path) as file:
         raw = file.read(LARGEST_BYTES + 1)
     if sum(1 for _ in _WORD.finditer(raw)) > MOST_WORDS:
-        raise ZoowizardError(f"{name} holds over {MOST_WORDS:,} names and signs; give the code of the network alone.")
+        raise ZoowizardError(
+            f"{name} is no Python of a network: it holds over {MOST_WORDS:,} names and signs; give the network's alone."
+        )
     try:
         with warnings.catch_warnings(action="ignore"):  # newer versions of Python print them, with the line
             return Code(path, ast.parse(raw, filename=name))

@@ -15,6 +15,8 @@ from zoowizard.families.pickles import opened, printable
 from zoowizard.families.protobuf import LENGTH, VARINT, Message, signed
 
 MOST_TENSORS: Final = 100_000
+MOST_PORTS: Final = 10_000
+"""Inputs or outputs; of old exporters every weight is one."""
 MOST_KINDS: Final = 10_000
 """Of operators; ONNX itself has some 200."""
 MOST_AXES: Final = 64
@@ -201,8 +203,8 @@ def _graph(message: Message, end: int, model: Model, depth: int) -> None:
                     _keep(model, _tensor(message, message.at + length))
         elif number in (11, 12) and depth == 0:
             ports = model.inputs if number == 11 else model.outputs
-            if len(ports) >= MOST_TENSORS:
-                raise DamagedError(f"has more than {MOST_TENSORS:,} inputs or outputs")
+            if len(ports) >= MOST_PORTS:
+                raise DamagedError(f"has more than {MOST_PORTS:,} inputs or outputs")
             ports.append(_port(message, stop))
 
 

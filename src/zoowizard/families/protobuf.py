@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from zoowizard.families.literals import AGAIN, DamagedError
 
-MOST_FIELDS: Final = 2_000_000
+MOST_FIELDS: Final = 1_000_000
 """Many times what the largest networks for images have; passed through in some seconds."""
 LONGEST_TEXT: Final = 512
 """Bytes that are kept of a text."""

@@ -61,7 +61,10 @@ def _check_file(answer: Any) -> str | None:
 
 
 def _hint_file(answer: Any) -> str | None:
-    return "its code is only read now; it will be run when the package is built, and by everybody who uses the package"
+    return (
+        "its code is only read now; it will be run when the package is built or normalisations are tried, and by "
+        "everybody who uses the package"
+    )
 
 
 _FILE: Final = Field(

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from zoowizard.errors import UnsafeCheckpoint, ZoowizardError
 from zoowizard.families.allowed import danger
-from zoowizard.families.literals import AGAIN, DamagedError, Machine
+from zoowizard.families.literals import AGAIN, MOST_INSTRUCTIONS, DamagedError, Machine
 from zoowizard.families.opcodes import run
 from zoowizard.families.pickles import LARGEST_PICKLE, opened, printable
 from zoowizard.families.stand_ins import Made, Tensor
@@ -141,9 +141,10 @@ def _script(name: str, file: BinaryIO, listed: Sequence[Record]) -> Program:
     code = _code(file, listed)
     _refuse_what_reaches_out(name, code.values())
     names: set[str] = set()
-    root = _values(name, file, listed, "data.pkl", names)
-    constants = _values(name, file, listed, "constants.pkl", names)
-    traced = _values(name, file, listed, "traced_inputs.pkl", names)
+    left = [MOST_INSTRUCTIONS]
+    root = _values(name, file, listed, "data.pkl", names, left)
+    constants = _values(name, file, listed, "constants.pkl", names, left)
+    traced = _values(name, file, listed, "traced_inputs.pkl", names, left)
     kind = root.kind if isinstance(root, Made) else ""
     inputs, output = _signature(kind, code)
     tensors, convolution, transposed = _tensors(root)
@@ -199,8 +200,11 @@ def _refuse_what_reaches_out(name: str, texts: Iterable[str]) -> None:
             )
 
 
-def _values(name: str, file: BinaryIO, listed: Sequence[Record], wanted: str, names: set[str]) -> Any:
-    """The root of one of its pickles, out of stand-ins; None where there is none. All globals are added to `names`."""
+def _values(name: str, file: BinaryIO, listed: Sequence[Record], wanted: str, names: set[str], left: list[int]) -> Any:
+    """The root of one of its pickles, out of stand-ins; None where there is none. All globals are added to `names`.
+
+    `left` is how many instructions all pickles together may still have.
+    """
     found = [one for one in listed if _place(one) == wanted]
     if len(found) > 1:
         raise DamagedError(f"is a zip with more than one {wanted}, of which torch would read one")
@@ -208,10 +212,11 @@ def _values(name: str, file: BinaryIO, listed: Sequence[Record], wanted: str, na
         if wanted == "data.pkl":
             raise DamagedError(f"is a TorchScript file without its data.pkl{AGAIN}")
         return None
-    machine = Machine(unpacked(file, found[0], LARGEST_PICKLE))
+    machine = Machine(unpacked(file, found[0], LARGEST_PICKLE), left=left[0])
     try:
         return run(machine)
     finally:
+        left[0] = machine.left
         names.update(machine.names)
         bad = [one for one in machine.unsafe if _PROGRAM.fullmatch(one) is None]
         if bad:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from zoowizard.conversion.converted import Array, Converted, Weights
+from zoowizard.conversion.telling import require_telling, without_folders
 from zoowizard.drafts.images import MICROSCOPY, read_image, why_unfit
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.registry import family, questions
@@ -125,6 +126,7 @@ def _converted(
         if why.begun:
             steps.note("info", f"The network is converted again: {why}.")
     converted: Converted = conversion.convert(checkpoint, values, image, weights_folder, step)
+    require_telling({one.id: one.test_tensor for one in converted.outputs})
     converted = replace(converted, shown=shown_of(converted))
     resume.keep_conversion(folder, converted, made_from)
     step.note = ", ".join(one.weight_format for one in converted.weights)
@@ -145,7 +147,7 @@ def _tested(
     comparison, archive = _packaged_before(earlier, folder, converted, made_from, steps)
     if comparison is None or archive is None:
         comparison, archive = _packaged(work, values, image, converted, comparison, made_from, folder, steps)
-    notes = (*converted.notes, *comparison.left_out)
+    notes = tuple(map(without_folders, (*converted.notes, *comparison.left_out)))
     tolerances = _tolerances(comparison, converted)
     beside = clean.fit_beside(sum(one.path.stat().st_size for one in comparison.kept))
     reports, environment = run_tests(archive, [one.weight_format for one in comparison.kept], steps, beside)
@@ -218,7 +220,7 @@ def _packaged(
             step.note = compare.in_short(comparison)
         else:
             comparison, step.note = compared, KEPT
-        notes = (*converted.notes, *comparison.left_out)
+        notes = tuple(map(without_folders, (*converted.notes, *comparison.left_out)))
         for sentence in notes:
             steps.note("info", sentence)
     with steps.step("package") as step:

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoowizard.agreement import Agreement, in_words, rounded_up
 from zoowizard.conversion.converted import Array, Converted, Difference, NotMeasured, Weights
+from zoowizard.conversion.telling import require_following
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
 from zoowizard.library import clean
@@ -136,6 +137,8 @@ def finish(converted: Converted, underway: Underway, step: Step) -> Comparison:
 def _compared(converted: Converted, underway: Underway, step: Step) -> Comparison:
     native = _asked(converted, underway, step)
     truth = native.outputs if isinstance(native, _Native) else []
+    if truth and converted.native.predict is None:
+        require_following(list(underway.pictures.values()), truth)
     kept: list[Weights] = []
     left_out: list[str] = []
     predicted: dict[str, list[Outputs]] = {}

@@ -54,8 +54,8 @@ def named(name: str, dtype: type = np.uint8) -> Normalisation:
         ("as it is", np.uint8),
         ("divided by 255", np.uint8),
         ("divided by 65535", np.uint16),
-        ("percentiles 1 to 0 and 99.8 to 1, each channel by itself", np.uint16),
-        ("percentiles 2 to 0 and 98 to 1, all channels together", np.uint8),
+        ("percentile 1 becomes 0, percentile 99.8 becomes 1, each channel by itself", np.uint16),
+        ("percentile 2 becomes 0, percentile 98 becomes 1, all channels together", np.uint8),
         ("mean 0, spread 1, each channel by itself", np.uint8),
         ("mean 0, spread 1, all channels together", np.uint16),
         ("mean and spread of ImageNet", np.uint8),
@@ -91,11 +91,11 @@ def test_only_what_no_cut_has_changed_is_compared(findings_of_valid: Findings) -
 
 def test_label_images_rank_by_where_objects_are(findings: Findings) -> None:
     picture = image(np.uint8)
-    right = named("percentiles 1 to 0 and 99.8 to 1, each channel by itself")
+    right = named("percentile 1 becomes 0, percentile 99.8 becomes 1, each channel by itself")
     channel = predicted(LOAD, picture, right)[0]
     labels = (channel > np.median(channel)).astype(np.uint16) * 7
     ranked = find(LOAD, findings, picture, labels)
-    assert ranked.agreements[0].normalisation.name.startswith("percentiles")
+    assert ranked.agreements[0].normalisation.name.startswith("percentile ")
     assert not ranked.finding().certain  # labels cannot tell one percentile from the next
 
 

@@ -70,7 +70,7 @@ def convert(
     step.progress(0.1, "finding out what the network is")
     probed = found(original, values, image, folder, lambda part, note: step.progress(0.1 + 0.5 * part, note))
     _require_steady(probed)
-    findings, fewer = sizes.within(probed, image)
+    findings, fewer = sizes.within(probed, image, tensors.sides_of(values))
     step.progress(0.6, "the normalisation")
     chosen, how = normalisation(original, findings, values, image)
     around = Around(chosen.steps, _margins(original, findings, len(image)), str(values.get("activation") or "none"))
@@ -107,6 +107,11 @@ def convert(
 
 def _require_steady(findings: Findings) -> None:
     steady = findings.found.get("deterministic")
+    if steady is not None and steady.value is False and "nan" in steady.evidence:
+        raise ZoowizardError(
+            "network: it gives values that are no numbers (NaN) for any image, so that no package of it can be tested; "
+            "are the weights damaged, or did the training diverge?"
+        )
     if steady is not None and steady.value is False:
         raise ZoowizardError(
             f"network: {steady.evidence}, so that no package of it can be tested; take out what is random when it "
@@ -160,7 +165,7 @@ def _outputs_in_words(around: Around, looks: Sequence[Finding]) -> list[str]:
         for number, look in enumerate(looks, start=1)
     ]
     if around.activation != "none":
-        many = " The network's output stays within bounds without it: is it one too many?"
+        many = " Without it the network's output stays within bounds already."
         doubt = many if looks[0].value in _BOUND else ""
         told.append(f"After the network comes a {around.activation}, as postprocessing of its first output.{doubt}")
     if any(px for one in around.margins for pair in one for px in pair):

@@ -16,7 +16,7 @@ from zoowizard.atomic import write_text
 from zoowizard.conversion.any_network.original import Original
 from zoowizard.conversion.converted import Array
 from zoowizard.conversion.probing.apart import Limits
-from zoowizard.conversion.probing.findings import Findings, from_json
+from zoowizard.conversion.probing.findings import OVERRULED, Findings, from_json
 from zoowizard.conversion.probing.probe import AXES, probe
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.network_answers import sizes_by_axis
@@ -151,11 +151,27 @@ def in_words(findings: Findings) -> list[str]:
     told = []
     for name, words in _WORDS.items():
         finding = findings.found.get(name)
-        if finding is not None and (name not in _ONLY_WRONG or finding.value is False):
+        if finding is not None and finding.evidence == OVERRULED:
+            told.append(f"{words}: {_plain(finding.value)}, as its author says.")
+        elif finding is not None and (name not in _ONLY_WRONG or finding.value is False):
             told.append(f"{words}: {finding.evidence}.")
         elif name in ("sizes", "halo") and name in findings.missing:
             told.append(f"{words}: could not be found out, as {findings.missing[name]}.")
+    halo, tiling = (findings.found.get(name) for name in ("halo", "tiling"))
+    if halo is not None and tiling is not None and halo.evidence == OVERRULED:
+        told.append(f"Blocks: {tiling.evidence}.")
     return told
+
+
+def _plain(value: Any) -> str:
+    """A finding's value in words: pixels by axis, or itself."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    parts = []
+    for axis, one in value.items():
+        px = f"{one['min']} + n x {one['step']}" if isinstance(one, Mapping) else str(one)
+        parts.append(f"{px} px along {axis}")
+    return ", ".join(parts)
 
 
 _WORDS: Final = {

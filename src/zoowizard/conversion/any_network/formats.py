@@ -150,12 +150,7 @@ def _by_export(module: nn.Module, exporting: Exporting) -> onnx.ModelProto:
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without what it remembers of the machine that made it, and in the version that the zoo's own runner reads."""
-    graphs: list[Any] = [model.graph, *model.functions]
-    for graph in graphs:
-        for one in (graph, *graph.node, *getattr(graph, "initializer", ()), *graph.value_info):
-            for field in ("doc_string", "metadata_props"):
-                if field in one.DESCRIPTOR.fields_by_name:
-                    one.ClearField(field)
+    forget_machine(model)
     for field in ("doc_string", "metadata_props"):
         model.ClearField(field)
     model.ir_version = min(model.ir_version, NEWEST_IR)
@@ -165,6 +160,22 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
         raise ZoowizardError("it is over 2 GB, which no file of this format holds")
     onnx.checker.check_model(model)
     return model
+
+
+def forget_machine(model: onnx.ModelProto) -> bool:
+    """Take out what exporters note at every node, as the folders of the code that made it; gives whether there was any.
+
+    What stands at the whole model stays: its author may have written it.
+    """
+    was_there = False
+    graphs: list[Any] = [model.graph, *model.functions]
+    for graph in graphs:
+        for one in (graph, *graph.node, *getattr(graph, "initializer", ()), *graph.value_info):
+            for field in ("doc_string", "metadata_props"):
+                if field in one.DESCRIPTOR.fields_by_name and getattr(one, field):
+                    one.ClearField(field)
+                    was_there = True
+    return was_there
 
 
 def _example(exporting: Exporting, batch: int = 1) -> torch.Tensor:

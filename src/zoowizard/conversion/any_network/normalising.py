@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from zoowizard.conversion.any_network.findings import PATIENT
 from zoowizard.conversion.any_network.original import Original, activated
 from zoowizard.conversion.converted import Array
@@ -47,6 +49,15 @@ def _found(
     if not values.get("expected_output"):
         raise ZoowizardError("normalisation: it can only be found where `expected_output` is given; name it otherwise")
     expected = read_expected(Path(values["expected_output"]).expanduser())
+    if not np.isfinite(expected).all():
+        raise ZoowizardError(
+            "expected_output: it holds values that are no numbers (NaN or infinity), which nothing can be compared with"
+        )
+    if expected.size == 0 or (expected == expected.flat[0]).all():
+        raise ZoowizardError(
+            "expected_output: it has the same value everywhere, by which nothing can be told; give that of a test "
+            "image with something in it"
+        )
     activation = str(values.get("activation") or "none")
     ranked = _ranked(original, findings, image, expected, activation)
     best = ranked.agreements[0]

@@ -26,10 +26,11 @@ def axes_of(image: Array) -> tuple[str, ...]:
     return AXES[4 - image.ndim :]
 
 
-def within(findings: Findings, image: Array) -> tuple[Findings, list[str]]:
+def within(findings: Findings, image: Array, sides: Mapping[str, float]) -> tuple[Findings, list[str]]:
     """The findings with a halo that leaves sizes as small as the test image, and a sentence where it is smaller.
 
-    Raises ZoowizardError where the image is smaller than what the network takes.
+    `sides` are those of a pixel, for the axes of which they are known. Raises ZoowizardError where the image is smaller
+    than what the network takes.
     """
     sizes, outputs = value(findings, "sizes"), value(findings, "outputs")
     known: Any = findings.found["halo"].value if "halo" in findings.found else {}
@@ -58,8 +59,14 @@ def within(findings: Findings, image: Array) -> tuple[Findings, list[str]]:
         if not step:
             halos.pop(axis, None)
             continue
-        fits = [halo for halo in range(found, -1, -1) if halo % unit == 0 and _declared(least, step, halo) <= size]
-        whole = [halo for halo in fits if halo == found or (least - 2 * halo) % step == 0]
+        scaled = [
+            halo
+            for halo in range(2 * found + 8 * unit)
+            if halo % unit == 0 and _is_whole(halo, scales, sides.get(axis))
+        ]
+        wide = next((halo for halo in scaled if halo >= found), found)
+        fits = [halo for halo in reversed(scaled) if halo <= wide and _declared(least, step, halo) <= size]
+        whole = [halo for halo in fits if halo == wide or (least - 2 * halo) % step == 0]
         halos[axis] = next(iter(whole or fits))
         if found < cut:
             raise ZoowizardError(
@@ -77,7 +84,16 @@ def within(findings: Findings, image: Array) -> tuple[Findings, list[str]]:
                 f"the test image has only {size} px there: predict the whole length along {axis} at once, or give a "
                 "larger test image and build again."
             )
-    return (findings.overruled("halo", dict(halos)) if notes or "halo" not in findings.found else findings), notes
+    changed = halos != known
+    return (findings.overruled("halo", dict(halos)) if changed or "halo" not in findings.found else findings), notes
+
+
+def _is_whole(halo: int, scales: Sequence[Fraction], side: float | None) -> bool:
+    """Whether the zoo's library, which computes the halo of the input from that of the outputs and the sides of their
+    pixels, comes to a whole number: with some sides, as 0.03, rounding makes 9.000000000000002 of 9."""
+    if side is None:
+        return True
+    return all((float(round(halo * scale)) * (side / float(scale)) / side).is_integer() for scale in scales if scale)
 
 
 def _declared(least: int, step: int, halo: int) -> int:

@@ -14,6 +14,7 @@ from zoowizard.conversion.any_network.original import INPUT_ID, Around
 from zoowizard.conversion.any_network.sizes import axes_of
 from zoowizard.conversion.converted import Array, TensorDescription
 from zoowizard.conversion.probing.findings import Findings, declared_sizes
+from zoowizard.conversion.telling import require_telling
 from zoowizard.drafts.pixels import parse_voxel_size
 from zoowizard.errors import ZoowizardError
 
@@ -27,7 +28,7 @@ _KINDS: Final = {
     "probabilities": "values from 0 to 1, as probabilities",
     "stardist": "a probability, and distances to the edge of the object",
     "flows": "flows: how far and where to",
-    "logits": "values above and below 0, as logits",
+    "logits": "values above and below 0",
     "image": "an image like the input",
     "values": "values as the network gives them",
 }
@@ -77,10 +78,12 @@ def output_tensors(
     "description."""
     ids = output_ids(values, len(outputs))
     told = value(findings, "outputs")
-    return [
+    described = [
         _output(output, kinds[index], told[index], ids[index], findings, around if index == 0 else None, values)
         for index, output in enumerate(outputs)
     ]
+    require_telling(dict(zip(ids, outputs, strict=True)))
+    return described
 
 
 def output_ids(values: Mapping[str, Any], count: int) -> list[str]:
@@ -106,7 +109,7 @@ def _output(
 ) -> TensorDescription:
     if output.dtype not in (np.bool_, np.float32, np.float64) and output.dtype.kind not in "iu":
         raise ZoowizardError(f"the output {name} is of the type {output.dtype}, which the zoo's format does not know")
-    if not np.abs(output.astype(np.float64)).max(initial=0) > NEARLY_NOTHING:
+    if (np.abs(output.astype(np.float64)) <= NEARLY_NOTHING).all():
         raise ZoowizardError(
             f"test_image: the network gives nothing but zeros for it (output {name}), by which nothing can be tested; "
             "give an image of what it was trained on, or another `normalisation`"
@@ -164,13 +167,19 @@ def _output_space(
     return _space(axis, values, {"size": {"tensor_id": INPUT_ID, "axis_id": axis}, **more}, ratio)
 
 
+def sides_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """The sides of a pixel or voxel by axis, in the unit of the answer, as far as they are known."""
+    size = parse_voxel_size(values["pixel_size"]) if values.get("pixel_size") else None
+    told = {axis: getattr(size, axis, None) for axis in "zyx"}
+    return {axis: side for axis, side in told.items() if side is not None}
+
+
 def _space(axis: str, values: Mapping[str, Any], more: Mapping[str, Any], ratio: float = 1.0) -> dict[str, Any]:
     """A spatial axis; `ratio` px of it are one of the input."""
     described: dict[str, Any] = {"type": "space", "id": axis, **more}
-    size = parse_voxel_size(values["pixel_size"]) if values.get("pixel_size") else None
-    side = getattr(size, axis, None)
-    if size is not None and side is not None:
-        described |= {"scale": side / ratio, "unit": size.unit}
+    side = sides_of(values).get(axis)
+    if side is not None:
+        described |= {"scale": side / ratio, "unit": parse_voxel_size(values["pixel_size"]).unit}
     elif ratio != 1.0:
         described["scale"] = 1 / ratio
     return described

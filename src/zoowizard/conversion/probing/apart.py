@@ -22,6 +22,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from zoowizard.conversion.probing.networks import Network
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.pickles import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -202,4 +203,4 @@ def in_a_line(problem: BaseException) -> str:
     """The line of what an exception says that tells most."""
     said = str(problem).strip().splitlines() or [type(problem).__name__]
     of_torchscript = said[0].startswith("The following operation failed")  # the rest is its call stack
-    return said[-1 if of_torchscript else 0].removeprefix("RuntimeError: ")[:300]
+    return printable(said[-1 if of_torchscript else 0].removeprefix("RuntimeError: ")[:300])

@@ -1,5 +1,6 @@
 """A network as probing sees it: arrays in, arrays out, whatever it is made of."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,25 @@ def of_module(module: nn.Module, device: str = "cpu") -> Network:
     module.eval().to(device)
 
     def run(array: Array) -> list[Array]:
-        with torch.inference_mode():
-            given = module(torch.from_numpy(np.ascontiguousarray(array)).to(device))
+        own = os.getpid()
+        try:
+            with torch.inference_mode():
+                given = module(torch.from_numpy(np.ascontiguousarray(array)).to(device))
+        except SystemExit as problem:  # it would end whatever runs it, without a word
+            raise RuntimeError("it ends its process when it predicts (sys.exit)") from problem
+        end_fork(own)
         return [_array(tensor) for tensor in tensors_of(given)]
 
     layers = {str(getattr(part, "original_name", type(part).__name__)) for part in module.modules()}
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     scripted = isinstance(module, torch.jit.ScriptModule)
     return Network(run, shapes, sorted(layers), None if scripted else module)
+
+
+def end_fork(own: int) -> None:
+    """End this process where it is a fork that somebody's code made of process `own`: it would do all work twice."""
+    if os.getpid() != own:
+        os._exit(0)
 
 
 def is_flat(module: nn.Module, shape: tuple[int, ...]) -> bool:
@@ -89,7 +101,9 @@ def of_onnx(path: Path) -> Network:
         return [np.asarray(one) for one in session.run(None, {name: array.astype(dtype)})]
 
     declared = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
-    weights = [tuple(weight.dims) for weight in graph.initializer]
+    shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    used = dict.fromkeys(name for node in graph.node for name in node.input if name in shapes)
+    weights = [shapes[name] for name in used]  # in the order of the nodes, which the file's own need not be
     return Network(run, weights, sorted({node.op_type for node in graph.node}), declared=declared or None)
 
 

@@ -57,7 +57,11 @@ def named(name: str, spatial_axes: int, channels: int, each_channel: bool) -> No
         case "percentiles":
             low, high = one.numbers
             kwargs = {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": EPSILON}
-            words = "least to 0, largest to 1" if low == 0 else f"percentiles {low:g} to 0 and {high:g} to 1"
+            words = (
+                "the least becomes 0, the largest 1"
+                if low == 0
+                else f"percentile {low:g} becomes 0, percentile {high:g} becomes 1"
+            )
             return Normalisation(words + how, [{"id": "scale_range", "kwargs": kwargs}], name, each_channel)
         case "zero-mean":
             kwargs = {"axes": axes, "eps": EPSILON}

@@ -97,6 +97,9 @@ def find(
             except Refused as problem:
                 refused[normalisation.name] = str(problem)
                 continue
+            if np.isnan(given[output]).any():
+                refused[normalisation.name] = "values that are no numbers (NaN)"
+                continue
             apart = None if expected is None else difference(after(given[output]), expected, image, part, margins)
             agreements.append(Agreement(normalisation, given, apart))
     if not agreements:
@@ -149,6 +152,8 @@ def difference(
     axes = image.ndim - 1
     ours = given[0] if given.ndim == axes + 2 else given
     theirs = expected if expected.ndim == axes + 1 else expected[None]
+    if theirs.ndim != axes + 1:
+        return None
     scales = [size / whole for size, whole in zip(theirs.shape[1:], image.shape[1:], strict=True)]
     cut_ours, cut_theirs = [slice(None)], [slice(None)]
     for axis, (scale, one, away) in enumerate(zip(scales, part, margins, strict=True)):
