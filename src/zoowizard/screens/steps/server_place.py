@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from textual import work
@@ -35,17 +36,23 @@ class ServerPlace(Place):
         self.amount = self.problem = ""
         self.starting = False
         self._reader: JobReader | None = None
+        self._over: Path | None = None
 
     def show(self, situation: Situation, parcel: Parcel) -> None:
         """Show the upload; one that runs is followed, whoever started it."""
         if self.parcel != parcel:
             self.amount = ""
             self._measure(parcel)
+        is_first = self.situation is None
         self.situation, self.parcel = situation, parcel
         self.standing = self.standing_in(situation)
         job = None if self.standing is None else self.standing.job
         if job is None or job.over:
             self._reader = None
+            if job is not None and job.folder != self._over:
+                self._over = job.folder
+                if not is_first:  # it was over before it was seen at work
+                    self.ended(job)
         elif self._reader is None or self._reader.folder != job.folder:
             self._reader = JobReader(job.folder)
             self.run_worker(self._follow(self._reader), exclusive=True, group="job")
@@ -60,7 +67,7 @@ class ServerPlace(Place):
         raise NotImplementedError
 
     def ended(self, job: Job) -> None:
-        """A job that was followed has ended."""
+        """A job that was started while this is shown has ended."""
 
     @property
     def word(self) -> str:
@@ -102,6 +109,7 @@ class ServerPlace(Place):
                 return
             self.standing = replace(self.standing, job=job)
             if job.over:
+                self._over = job.folder
                 self.post_message(UploadChanged())
                 self.ended(job)
                 return
