@@ -42,7 +42,7 @@ class SmallUNet(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Small:
-    """How the package is: `pool` is the step of each spatial axis; `processing` goes before the network."""
+    """How the package is: `pool` is the step of each spatial axis (0: only `minimum`); `processing` goes before it."""
 
     dims: int = 2
     inputs: int = 1
@@ -58,12 +58,16 @@ class Small:
     pixel_size_um: Mapping[str, float] = field(default_factory=dict)
     valid: bool = False
     name: str = "Small U-Net"
+    own: torch.nn.Module | None = None
+    """Another network, in place of the small U-Net; not as a state dict."""
 
     @property
     def axes(self) -> str:
         return "zyx"[3 - self.dims :]
 
     def network(self) -> torch.nn.Module:
+        if self.own is not None:
+            return self.own.eval()
         scope: dict[str, Any] = {}
         exec(ARCHITECTURE, scope)
         torch.manual_seed(0)
@@ -75,12 +79,22 @@ class Small:
         with torch.inference_mode():
             return self.network()(torch.from_numpy(image[None].astype(np.float32)))[0].numpy()
 
+    def padded(self, image: Array) -> Array:
+        """What it says of an image (channel, …) of any size, which is reflected at its far ends until it fits."""
+        sides = image.shape[1:]
+        more = [
+            (0, max(0, self.minimum - side) if side < self.minimum else (self.minimum - side) % step)
+            for side, step in zip(sides, self.pool, strict=True)
+        ]
+        whole = self.whole(np.pad(image, [(0, 0), *more], mode="symmetric"))
+        return whole[(slice(None), *map(slice, sides))]
+
 
 def make_package(folder: Path, small: Small, zipped: bool = True) -> Path:
     """Write the package into `folder` (made); gives its zip, or its description."""
     folder.mkdir(parents=True, exist_ok=True)
     network = small.network()
-    example = torch.rand(1, small.inputs, *(2 * small.minimum for _ in small.pool))
+    example = torch.rand(1, small.inputs, *(small.minimum * (2 if step else 1) for step in small.pool))
     with torch.inference_mode():
         predicted = network(example).numpy()
     np.save(folder / "test_in.npy", example.numpy())
@@ -129,7 +143,12 @@ def make_package(folder: Path, small: Small, zipped: bool = True) -> Path:
 def _described(small: Small, weights: Mapping[str, Any]) -> dict[str, Any]:
     unit = {axis: {"scale": size, "unit": "micrometer"} for axis, size in small.pixel_size_um.items()}
     space = [
-        {"type": "space", "id": axis, "size": {"min": small.minimum, "step": step}, **unit.get(axis, {})}
+        {
+            "type": "space",
+            "id": axis,
+            "size": {"min": small.minimum, "step": step} if step else small.minimum,
+            **unit.get(axis, {}),
+        }
         for axis, step in zip(small.axes, small.pool, strict=True)
     ]
     halo = {} if not small.halo else {"halo": small.halo}

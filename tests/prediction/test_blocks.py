@@ -1,4 +1,4 @@
-"""Blocks begin on the network's grid, cover the image once, and are never larger than needed."""
+"""Blocks begin on the network's grid, end at the image's border, cover it once, and are never larger than needed."""
 
 from fractions import Fraction
 
@@ -9,25 +9,33 @@ from zoowizard.prediction.blocks import AxisOutput, AxisRule, plan_axes, plan_ax
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 100, 256, 1000])
-@pytest.mark.parametrize(("minimum", "step", "halo"), [(16, 16, 23), (16, 16, 0), (20, 8, 5), (64, 1, 0), (44, 4, 20)])
+@pytest.mark.parametrize(
+    ("minimum", "step", "halo", "grid"),
+    [(16, 16, 23, 16), (16, 16, 0, 16), (20, 8, 5, 8), (64, 1, 0, 1), (44, 4, 20, 4), (33, 1, 3, 4), (40, 0, 8, 1)],
+)
 @pytest.mark.parametrize("wanted", [1, 64, 200, None])
 def test_blocks_cover_an_axis_once_and_lie_on_the_grid(
-    size: int, minimum: int, step: int, halo: int, wanted: int | None
+    size: int, minimum: int, step: int, halo: int, grid: int, wanted: int | None
 ) -> None:
-    output = AxisOutput()
-    plan = plan_axis(AxisRule("x", minimum, step, halo, 0, step), size, wanted)
+    output, rule = AxisOutput(), AxisRule("x", minimum, step, halo, 0, grid)
+    if wanted is None and not step and size > minimum:
+        return
+    plan = plan_axis(rule, size, wanted)
+    begin, end = rule.whole(size)
+    assert begin == 0 and (end == rule.fitting(size) if step else end >= size)
     covered: list[int] = []
     for number in range(plan.count):
         first, last = plan.read(number)
-        assert last - first == plan.block
-        assert (plan.block - minimum) % step == 0 and plan.block >= minimum
-        assert first % step == 0
+        assert last - first <= plan.block and last - first == rule.fitting(last - first)
+        assert first % grid == 0 and begin <= first and last <= end, "nothing is padded but what the whole is, too"
         written, kept = plan.written(number, output), plan.kept(number, output)
         assert written[1] - written[0] == kept[1] - kept[0]
         assert first + kept[0] == written[0], "what is kept lies where it is written"
-        assert plan.count == 1 or (kept[0] >= halo and plan.block - kept[1] >= halo)
+        assert first == begin or kept[0] >= halo, "its margin is cut off, but at the image's border"
+        assert last == end or last - first - kept[1] >= halo
         covered += range(*written)
     assert covered == list(range(size))
+    assert plan.count == 1 or plan.block <= max(wanted or 0, rule.fitting(max(2 * halo, minimum) + 2 * grid))
 
 
 def test_an_output_of_half_the_size_lies_on_its_own_grid() -> None:
@@ -47,8 +55,9 @@ def test_a_valid_convolution_is_fed_what_it_loses() -> None:
     plan = plan_axis(AxisRule("x", 44, 4, 0, 20, 4), 300, 124)
     for number in range(plan.count):
         first, last = plan.kept(number, lossy)
-        assert first >= 0 and last <= plan.block_output(lossy) == plan.block - 40
-        assert plan.read(number)[0] + 20 + first == plan.written(number, lossy)[0]
+        start, end = plan.read(number)
+        assert first >= 0 and last <= end - start - 40 <= plan.block - 40
+        assert start + 20 + first == plan.written(number, lossy)[0]
 
 
 def test_blocks_are_as_large_as_memory_bears_and_three_halos_at_least() -> None:

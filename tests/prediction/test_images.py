@@ -12,15 +12,14 @@ from predictions import cells, predict
 from small_packages import Small, make_package
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.prediction.network import open_package
+from zoowizard.prediction.network import Network, open_package
 from zoowizard.prediction.pictures import write_file
+from zoowizard.prediction.tasks import tasks_of
 
 PLANE = ["channel", "y", "x"]
 ZERO_MEAN = {"id": "zero_mean_unit_variance", "kwargs": {"axes": PLANE, "eps": 1e-6}}
 PERCENTILES = {"id": "scale_range", "kwargs": {"axes": ["y", "x"], "min_percentile": 1, "max_percentile": 99.8}}
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
-EDGE = 8
-"""The halo of the packages: where the image ends, the network pads with zeros and we with a reflection."""
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +55,7 @@ def test_blocks_give_what_the_whole_image_gives(packages: Any, tmp_path: Path, w
         assert tiff.imagej_metadata is not None and tiff.imagej_metadata["unit"] == "um"
         wide, of = tiff.pages.first.tags["XResolution"].value
         assert of / wide == pytest.approx(0.25)
-    whole = small.whole(zero_mean(image)[None])[0]
-    inner = slice(EDGE, -EDGE)
-    np.testing.assert_allclose(found[inner, inner], whole[inner, inner], atol=2e-6)
+    np.testing.assert_allclose(found, small.whole(zero_mean(image)[None])[0], atol=2e-6)
 
 
 def test_an_image_that_fits_is_predicted_as_it_is_also_at_its_edges(packages: Any, tmp_path: Path) -> None:
@@ -83,7 +80,7 @@ def test_channels_percentiles_and_pixel_sizes(packages: Any, tmp_path: Path) -> 
     whole = small.whole((image - low) / (high - low + 1e-6))
     found = tifffile.imread(tmp_path / "out.tif")
     assert found.shape == (2, 90, 100)
-    np.testing.assert_allclose(found[:, EDGE:-EDGE, EDGE:-EDGE], whole[:, EDGE:-EDGE, EDGE:-EDGE], atol=2e-6)
+    np.testing.assert_allclose(found, whole, atol=2e-6)
     [warning] = said.warnings
     assert "0.1 µm per pixel along x" in warning and "made for 0.5 µm" in warning
 
@@ -109,9 +106,7 @@ def test_axes_that_the_package_does_not_know_are_gone_through(packages: Any, tmp
     every, one = tifffile.imread(tmp_path / "each.tif"), tifffile.imread(tmp_path / "one.tif")
     assert every.shape == (2, 3, 40, 44) and one.shape == (2, 40, 44)
     np.testing.assert_array_equal(every[:, 2], one)
-    inner = slice(EDGE, -EDGE)
-    whole = small.whole(zero_mean(image[1, 2])[None])[0]
-    np.testing.assert_allclose(one[1][inner, inner], whole[inner, inner], atol=2e-6)
+    np.testing.assert_allclose(one[1], small.whole(zero_mean(image[1, 2])[None])[0], atol=2e-6)
 
 
 def test_a_small_image_is_padded_and_that_is_told(packages: Any, tmp_path: Path) -> None:
@@ -192,6 +187,42 @@ def test_files_that_are_no_images_are_named(packages: Any, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZoowizardError, match="empty holds no image"):
         predict(package, tmp_path / "empty", tmp_path / "out")
+
+
+def test_what_a_file_cannot_hold_is_told_before_it_is_computed(
+    packages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*_: Any) -> None:
+        raise AssertionError("it was computed")
+
+    monkeypatch.setattr(Network, "predict", computed)
+    tifffile.imwrite(tmp_path / "a.tif", cells(64, 70))
+    with pytest.raises(
+        ZoowizardError, match=r"out.png: a PNG cannot hold float32 values of 64 x 70; let it end in .ti"
+    ):
+        predict(packages["zero mean"][0], tmp_path / "a.tif", tmp_path / "out.png")
+    np.save(tmp_path / "planes.npy", cells(3, 64, 70))
+    with pytest.raises(ZoowizardError, match=r"out.png: a PNG cannot hold uint16 values of 3 x 64 x 70"):
+        predict(packages["labels"][0], tmp_path / "planes.npy", tmp_path / "out.png", axes="zyx")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_output_that_ends_in_what_nothing_is_saved_as_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    folder, missing = tmp_path / "images", tmp_path / "no-package.zip"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", cells(40, 44))
+    for name in ("out.jpg", "out.h5", "out.czi"):
+        with pytest.raises(
+            ZoowizardError, match=rf"{name}: predictions are saved as .tif, .tiff, .png, .npy, .zarr; le"
+        ):
+            predict(missing, folder / "a.tif", tmp_path / name)
+        assert not (tmp_path / name).exists()
+    for name in ("out.tif", "out.zarr", "out.jpg"):
+        with pytest.raises(ZoowizardError, match=rf"{name}: images is a folder of images, and so is its prediction"):
+            predict(missing, folder, tmp_path / name)
+    (tmp_path / "run.first").mkdir()
+    assert tasks_of(folder / "a.tif", tmp_path / "run.first")[0].destination == tmp_path / "run.first/a.tif"
+    assert tasks_of(folder / "a.tif", tmp_path / "2026.11")[0].destination == tmp_path / "2026.11/a.tif"
 
 
 def test_images_that_would_share_a_place_are_named(packages: Any, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 A network that halves its input gives the same values for a shifted image only where it is shifted by whole steps. So
 every block begins at a multiple of the step, counted from the image's first pixel, and is fed with a margin (halo) that
-is cut off afterwards. What lies beyond the image's edge is padded.
+is cut off afterwards. At the image's border it has none: there a block ends where the whole image would, and the
+network pads it with what it pads the whole image with. Only what no network of such sizes takes is padded, at the far
+end, and so is what valid convolutions lose, at both.
 """
 
 import math
@@ -50,35 +52,57 @@ class AxisRule:
     lost: int = 0
     grid: int = 1
 
+    @property
+    def margin(self) -> int:
+        """Pixels at an end of a block, inside the image, that do not give what the whole image gives."""
+        return max(self.halo, self.lost)
+
     def fitting(self, size: int) -> int:
         """The smallest size that the network takes and that holds `size` pixels; the only one where there is one."""
         if not self.step:
             return self.minimum
         return self.minimum + self.step * max(0, -(-(size - self.minimum) // self.step))
 
+    def whole(self, size: int) -> Span:
+        """What is fed of an image of `size` pixels in all: more than it has where the network takes or loses more.
+
+        Where the network takes one size only, and that is too small: as much as blocks of it can cover.
+        """
+        first = -_up(self.lost, self.grid)
+        needed = size + self.lost - first
+        if self.step or needed <= self.minimum:
+            return first, first + self.fitting(needed)
+        return first, first + self.minimum + _up(needed - self.minimum, self.grid)
+
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """How one axis of `size` pixels is cut: blocks of `block` pixels are fed, `tile` of each are new.
-
-    The new ones begin `lead` pixels after the block's first.
-    """
+    """How one axis of `size` pixels is cut: each block gives `tile` pixels that are new."""
 
     rule: AxisRule
     size: int
-    block: int
     tile: int
-    lead: int
 
     @property
     def count(self) -> int:
         """The number of blocks along this axis."""
         return -(-self.size // self.tile)
 
+    @property
+    def block(self) -> int:
+        """Pixels of the largest block. Those at the ends may be smaller, all others are alike."""
+        near = min(self.count, self.rule.margin // self.tile + 3)
+        spans = map(self.read, (*range(near), *range(self.count - near, self.count)))
+        return max(last - first for first, last in spans)
+
     def read(self, number: int) -> Span:
-        """What is fed as the block `number`, counted from 0; it may reach beyond the image at both ends."""
-        start = number * self.tile - self.lead
-        return start, start + self.block
+        """What is fed as the block `number`, counted from 0; beyond the image only where the whole would be, too."""
+        rule, (begin, end) = self.rule, self.rule.whole(self.size)
+        first = max(begin, _down(number * self.tile - rule.margin, rule.grid))
+        last = first + rule.fitting((number + 1) * self.tile + rule.margin - first)
+        if last < end:
+            return first, last
+        return max(begin, min(first, _down(end - rule.minimum, rule.grid))), end
 
     def output_size(self, output: AxisOutput) -> int:
         """Pixels of the whole output along this axis."""
@@ -96,46 +120,39 @@ class AxisPlan:
     def kept(self, number: int, output: AxisOutput) -> Span:
         """Which part of what the network gave for the block `number` goes there."""
         first, last = self.written(number, output)
-        skipped = int(self.lead * output.scale) + output.offset // 2
+        skipped = int((number * self.tile - self.read(number)[0]) * output.scale) + output.offset // 2
         return skipped, skipped + last - first
-
-    def block_output(self, output: AxisOutput) -> int:
-        """Pixels that the network gives for one block."""
-        return math.floor(self.block * output.scale) + output.offset
 
 
 def plan_axis(rule: AxisRule, size: int, wanted: int | None) -> AxisPlan:
     """Cut an axis of `size` pixels into blocks of about `wanted` pixels; None: predict it whole.
 
-    What is predicted whole has no halo: so the network sees the image, and no reflection of it, as in a test. Blocks
-    are made as even as they can be, so that little is predicted that nobody wants. Raises ZoowizardError where the
-    network takes one size only that is too small.
+    Blocks are made as even as they can be, so that little is predicted that nobody wants. Raises ZoowizardError where
+    the network takes one size only that is too small.
     """
-    lead = _up(rule.lost, rule.grid)
-    whole = rule.fitting(lead + size + rule.lost)
-    if wanted is None or (lead + size + rule.lost <= whole <= wanted):
-        if whole < lead + size + rule.lost:
-            raise ZoowizardError(
-                f"the package takes exactly {rule.minimum} pixels along {rule.name} and must see the whole image, "
-                f"which has {size}; resize it"
-            )
-        return AxisPlan(rule, size, whole, _up(size, rule.grid), lead)
-    margin = max(rule.halo, rule.lost)
-    lead = _up(margin, rule.grid)
-    least = lead + rule.grid + margin
-    block = rule.fitting(least)
-    if rule.step and block < wanted:
+    first, last = rule.whole(size)
+    fits = rule.step > 0 or last - first <= rule.minimum
+    if wanted is None and not fits:
+        raise ZoowizardError(
+            f"the package takes exactly {rule.minimum} pixels along {rule.name} and must see the whole image, "
+            f"which has {size}; resize it"
+        )
+    around = _up(rule.margin, rule.grid) + rule.margin
+    block = rule.fitting(around + rule.grid)
+    if wanted is not None and rule.step and block < wanted:
         block += (wanted - block) // rule.step * rule.step
-    tile = (block - lead - margin) // rule.grid * rule.grid
+    if wanted is None or (fits and last - first <= max(block, wanted)):
+        return AxisPlan(rule, size, _up(size, rule.grid))
+    tile = (block - around) // rule.grid * rule.grid
     if tile <= 0:
         raise ZoowizardError(
-            f"the package takes exactly {rule.minimum} pixels along {rule.name}, and of {margin} at each end nothing "
-            "is left: its halo is too large"
+            f"the package takes exactly {rule.minimum} pixels along {rule.name}, and of {rule.margin} at each end "
+            "nothing is left: its halo is too large"
         )
-    if rule.step:
-        tile = _up(-(-size // -(-size // tile)), rule.grid)
-        block = rule.fitting(lead + tile + margin)
-    return AxisPlan(rule, size, block, tile, lead)
+    if not rule.step:
+        return AxisPlan(rule, size, tile)
+    halves = AxisPlan(rule, size, _up(-(-size // 2), rule.grid))  # each has one end at the image's border
+    return halves if halves.block <= block else AxisPlan(rule, size, _up(-(-size // -(-size // tile)), rule.grid))
 
 
 def plan_axes(
@@ -153,9 +170,9 @@ def plan_axes(
     if whole:
         return [plan_axis(rule, sizes[rule.name], None) for rule in rules]
     voxels = max(1, min(VOXELS_A_BLOCK, memory_bytes // 8 // BYTES_A_VOXEL))
-    sides = _sides({rule.name: _whole(rule, sizes[rule.name]) for rule in rules}, voxels)
+    sides = _sides({rule.name: _length(rule.whole(sizes[rule.name])) for rule in rules}, voxels)
     chosen = {
-        rule.name: (wanted or {}).get(rule.name) or max(sides[rule.name], rule.fitting(3 * max(rule.halo, rule.lost)))
+        rule.name: (wanted or {}).get(rule.name) or max(sides[rule.name], rule.fitting(3 * rule.margin))
         for rule in rules
     }
     cut = [plan_axis(rule, sizes[rule.name], chosen[rule.name]) for rule in rules]
@@ -168,11 +185,6 @@ def plan_axes(
     return cut
 
 
-def _whole(rule: AxisRule, size: int) -> int:
-    margin = max(rule.halo, rule.lost)
-    return rule.fitting(_up(margin, rule.grid) + size + margin)
-
-
 def _sides(needed: Mapping[str, int], voxels: int) -> dict[str, int]:
     """Sides of a block of about so many voxels, as equal as can be, none longer than what is needed."""
     sides: dict[str, int] = {}
@@ -183,5 +195,13 @@ def _sides(needed: Mapping[str, int], voxels: int) -> dict[str, int]:
     return sides
 
 
+def _length(span: Span) -> int:
+    return span[1] - span[0]
+
+
 def _up(number: int, step: int) -> int:
     return -(-number // step) * step
+
+
+def _down(number: int, step: int) -> int:
+    return number // step * step

@@ -9,7 +9,7 @@ import numpy as np
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step, Steps, in_a_sentence, is_want_of_memory
 from zoowizard.prediction.network import Network
-from zoowizard.prediction.pictures import Array, write_file
+from zoowizard.prediction.pictures import Array, require_holds, write_file
 from zoowizard.prediction.record import Record, held
 from zoowizard.prediction.run import Plan, kept, put, read_block, statistics, warnings
 from zoowizard.prediction.tasks import (
@@ -38,6 +38,9 @@ def one_image(task: Task, network: Network, asked: Asked, steps: Steps, step: St
     """Predict an image into files; gives their paths."""
     picture = open_picture(task, network, asked)
     made = plan_for(picture, network, asked)
+    for output in network.outputs:  # whole numbers of any type may be small enough
+        dtype = output.dtype if output.dtype.kind == "f" else np.dtype(np.uint16)
+        require_holds(task.goes_to(network)[output.id], made.output_shape(output), dtype)
     for text in warnings(picture, network, made):
         steps.note("warning", text)
     bytes_whole = sum(output_bytes(made, output) for output in network.outputs)

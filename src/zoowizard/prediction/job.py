@@ -27,10 +27,10 @@ def run(work: Mapping[str, Any], folder: Path, steps: Steps) -> dict[str, Any]:
     )
     source, output = Path(work["input"]), Path(work["output"])
     with steps.step("read") as step:
+        tasks = tasks_of(source, output)  # first, as it is told at once what is wrong with them
         network = open_package(Path(work["package"]), folder, work["weights"])
         if network.own_code:
             steps.note("info", f"the package's own code ({network.own_code}) was run in this job")
-        tasks = tasks_of(source, output)
         step.note = f"{network.name}, {len(tasks)} image{'s' if len(tasks) > 1 else ''}"
     os.umask(int(work["umask"]))
     if source.is_dir() and not omezarr.is_zarr(source):

@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 
 from zoowizard.errors import ZoowizardError
-from zoowizard.library.archive import why_not_plain
+from zoowizard.families.package_contents import why_not_inside
 from zoowizard.prediction.pictures import IN_UM, LETTERS, Hints, Picture, named_axes
 from zoowizard.prediction.unpacking import LARGEST_CHUNK, PlainFiles, most_for
 
@@ -75,7 +75,7 @@ def _multiscale(path: Path, scale: Mapping[str, Any], version: str, hints: Hints
     if level and level not in names and not (level.isdecimal() and int(level) < len(names)):
         raise ZoowizardError(f"--scale {level}: {path.name} has {', '.join(names)}")
     number = 0 if not level else names.index(level) if level in names else int(level)
-    if reason := why_not_plain(names[number]):
+    if reason := why_not_inside(names[number]):
         raise ZoowizardError(f"{path.name}: the dataset's path {names[number]!r} is not to be trusted: {reason}")
     array, identity = _array(path / names[number])
     told = _list(path, scale, "axes") or list("tczyx"[-len(array.shape) :])  # before 0.3 the order was fixed

@@ -146,6 +146,20 @@ def _guess(shape: Sequence[int], hints: Hints) -> tuple[str, ...] | None:
     return None
 
 
+def as_type(pixels: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """The same values in the type that the package takes. Raises ZoowizardError where it does not hold them."""
+    if dtype.kind == "f" or np.can_cast(pixels.dtype, dtype, "safe"):
+        return pixels.astype(dtype, copy=False)
+    typed = pixels.astype(dtype)
+    if not np.array_equal(typed, pixels):
+        least, most = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
+        raise ZoowizardError(
+            f"{name} holds {pixels.dtype} values from {pixels.min():g} to {pixels.max():g}, and the package takes "
+            f"{dtype} (whole numbers from {least} to {most}): scale it as the training images were"
+        )
+    return typed
+
+
 def _by(shape: Sequence[int]) -> str:
     return " x ".join(str(int(side)) for side in shape)
 
@@ -254,13 +268,16 @@ def write_file(path: Path, pixels: Array, axes: Sequence[str], pixel_size: Mappi
         beside.unlink(missing_ok=True)
 
 
+def require_holds(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Raises ZoowizardError where a file of that ending cannot hold an image of such a shape and type."""
+    if path.suffix.lower() == ".png" and (len(shape) != 2 or dtype not in (np.uint8, np.uint16)):
+        raise ZoowizardError(f"{path.name}: a PNG cannot hold {dtype} values of {_by(shape)}; let it end in .tif")
+
+
 def _write_png(path: Path, file: IO[bytes], pixels: Array) -> None:
     from imageio import v3 as iio
 
-    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
-        raise ZoowizardError(
-            f"{path.name}: a PNG cannot hold {pixels.dtype} values of {_by(pixels.shape)}; let it end in .tif"
-        )
+    require_holds(path, pixels.shape, pixels.dtype)
     file.write(iio.imwrite("<bytes>", pixels, extension=".png"))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.prediction.blocks import AxisPlan, Span, plan_axes
-from zoowizard.prediction.network import Network, Output
-from zoowizard.prediction.pictures import NAMES, Array, Picture
+from zoowizard.prediction.described import Output
+from zoowizard.prediction.network import Network
+from zoowizard.prediction.pictures import NAMES, Array, Picture, as_type
 from zoowizard.prediction.statistics import measure
 
 VOXEL_SIZES_DIFFER: Final = 1.25
@@ -90,9 +91,14 @@ class Plan:
 
 
 def plan(
-    picture: Picture, network: Network, memory_bytes: int, block: Mapping[str, int] | None = None, channel: str = ""
+    picture: Picture,
+    network: Network,
+    memory_bytes: int,
+    block: Mapping[str, int] | None = None,
+    channel: str = "",
+    whole: bool = False,
 ) -> Plan:
-    """Match an image to the network, and cut it into blocks.
+    """Match an image to the network, and cut it into blocks, unless it must or shall be seen `whole`.
 
     `block` are wanted sides in pixels by axis, `channel` the places of channels, such as `0` or `0,2`, or `each`.
     Raises ZoowizardError where the image does not fit, saying what would.
@@ -109,7 +115,7 @@ def plan(
     for output in network.outputs:
         if each and (output.channels or 1) > 1:
             raise ZoowizardError(f"{picture.name} has {sizes['channel']} channels; choose one with --channel 0")
-    axes = plan_axes(network.rules, sizes, memory_bytes, block, whole=bool(network.whole))
+    axes = plan_axes(network.rules, sizes, memory_bytes, block, whole=whole or bool(network.whole))
     if network.whole:
         voxels = math.prod(axis.block for axis in axes) * (network.channels or 1)
         if voxels * BYTES_A_WHOLE_VOXEL > memory_bytes:
@@ -171,10 +177,11 @@ def warnings(picture: Picture, network: Network, made: Plan) -> list[str]:
     if small := [axis for axis in made.axes if axis.size < axis.rule.minimum]:
         sides = ", ".join(f"{axis.rule.name} {axis.size} (at least {axis.rule.minimum})" for axis in small)
         said.append(f"{picture.name} is smaller than the package takes: {sides}; it was padded with its own reflection")
-    if made.blocks_a_frame > 1 and not any(axis.rule.halo or axis.rule.lost for axis in made.axes):
+    if made.blocks_a_frame > 1 and network.seams:
         said.append(
-            f"{picture.name} is predicted in {made.blocks_a_frame} blocks, and the package names no halo: look for "
-            "seams"
+            f"{picture.name} is predicted in {made.blocks_a_frame} blocks, and they do not join exactly: cut "
+            f"otherwise, they differ {network.seams}, as the network looks at the whole image, or farther than its "
+            "package says; larger blocks (--block) differ less, and one that holds the image does not"
         )
     return said
 
@@ -232,20 +239,6 @@ def _reflected_from(span: Span, inside: Span, size: int) -> Span:
         return span
     places = _mirrored(*span, size)
     return int(places.min()), int(places.max()) + 1
-
-
-def as_type(pixels: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """The same values in the type that the package takes. Raises ZoowizardError where it does not hold them."""
-    if dtype.kind == "f" or np.can_cast(pixels.dtype, dtype, "safe"):
-        return pixels.astype(dtype, copy=False)
-    typed = pixels.astype(dtype)
-    if not np.array_equal(typed, pixels):
-        least, most = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
-        raise ZoowizardError(
-            f"{name} holds {pixels.dtype} values from {pixels.min():g} to {pixels.max():g}, and the package takes "
-            f"{dtype} (whole numbers from {least} to {most}): scale it as the training images were"
-        )
-    return typed
 
 
 def statistics(made: Plan, network: Network, frame: Sequence[int]) -> list[Array]:

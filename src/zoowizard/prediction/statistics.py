@@ -7,6 +7,7 @@ percentiles by counting the upper and then the lower 16 bits of each value, in b
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,27 +24,36 @@ PIECE: Final = 1 << 18
 class Wanted:
     """One number, or one for each place along the axes that are kept: `name` is mean, std, var or quantile.
 
-    `reduced` are places of axes; the others are kept. `q` and `method` are those of `numpy.quantile`.
+    `reduced` are places of axes; the others are kept. `q` and `method` are those of `numpy.quantile`. `part` is what of
+    the image is looked at: the place of an axis, its first pixel, and the one after its last; None: all of it.
     """
 
     name: str
     reduced: tuple[int, ...]
     q: float = 0.0
     method: str = "linear"
+    part: tuple[int, int, int] | None = None
 
 
 def measure(wanted: Sequence[Wanted], blocks: Blocks) -> list[Array]:
     """The values in their order, each float64 with the kept axes. Axes that are kept must be whole in every block."""
     found: dict[Wanted, Array] = {}
-    for reduced in dict.fromkeys(one.reduced for one in wanted):
-        own = [one for one in wanted if one.reduced == reduced]
+    for reduced, part in dict.fromkeys((one.reduced, one.part) for one in wanted):
+        own = [one for one in wanted if (one.reduced, one.part) == (reduced, part)]
+        looked_at = partial(_only, part, blocks)
         if moments := [one for one in own if one.name != "quantile"]:
-            mean, variance = _moments(reduced, blocks)
+            mean, variance = _moments(reduced, looked_at)
             values = {"mean": mean, "var": variance, "std": np.sqrt(variance)}
             found.update({one: values[one.name] for one in moments})
         if quantiles := [one for one in own if one.name == "quantile"]:
-            found.update(_quantiles(quantiles, reduced, blocks))
+            found.update(_quantiles(quantiles, reduced, looked_at))
     return [found[one] for one in wanted]
+
+
+def _only(part: tuple[int, int, int] | None, blocks: Blocks) -> Iterator[Array]:
+    index = () if part is None else (*(slice(None) for _ in range(part[0])), slice(part[1], part[2]))
+    for block in blocks():
+        yield block[index]
 
 
 def _moments(reduced: tuple[int, ...], blocks: Blocks) -> tuple[Array, Array]:

@@ -11,12 +11,16 @@ from typing import Any, Final
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step
-from zoowizard.prediction import omezarr
-from zoowizard.prediction.network import Network, Output
+from zoowizard.prediction import omezarr, seams
+from zoowizard.prediction.blocks import BYTES_A_VOXEL
+from zoowizard.prediction.described import Output
+from zoowizard.prediction.network import Network
 from zoowizard.prediction.pictures import FILE_ENDINGS, Array, Hints, Picture, read_file
 from zoowizard.prediction.run import Plan, kept, plan, put, read_block
 
 RECORD: Final = ".zoowizard-predict.jsonl"
+WRITTEN: Final = (".tif", ".tiff", ".png", ".npy", ".zarr")
+"""The endings of what predictions are saved as."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,24 @@ class Task:
 
 
 def tasks_of(source: Path, output: Path) -> list[Task]:
-    """The images at `source`, and a place for each. Raises ZoowizardError where there is none, or two share one."""
+    """The images at `source`, and a place for each.
+
+    Raises ZoowizardError where there is none, two share one, or `output` ends in what nothing is saved as.
+    """
+    ending = output.suffix.lower()
     if not source.is_dir() or omezarr.is_zarr(source):
-        if output.suffix.lower() in (".tif", ".tiff", ".png", ".npy", ".zarr"):
+        if ending in WRITTEN:
             return [Task(source, output)]
+        if ending[1:2].isalpha() and not output.is_dir():
+            raise ZoowizardError(
+                f"{output.name}: predictions are saved as {', '.join(WRITTEN)}; let OUTPUT end in one of them, or name "
+                "a folder that is there"
+            )
         return [Task(source, output / f"{source.stem}{'.zarr' if source.is_dir() else '.tif'}")]
+    if ending in (*WRITTEN, *FILE_ENDINGS) and (omezarr.is_zarr(output) or not output.is_dir()):
+        raise ZoowizardError(
+            f"{output.name}: {source.name} is a folder of images, and so is its prediction; name a folder"
+        )
     found = [one for one in sorted(source.iterdir()) if not one.name.startswith(".")]
     images = [one for one in found if (one.suffix.lower() in FILE_ENDINGS and one.is_file()) or omezarr.is_zarr(one)]
     if not images:
@@ -87,12 +104,23 @@ def open_picture(task: Task, network: Network, asked: Asked) -> Picture:
 
 
 def plan_for(picture: Picture, network: Network, asked: Asked) -> Plan:
-    """How an image is cut. Raises ZoowizardError where it does not fit, or what was asked does not."""
+    """How an image is cut; not at all where blocks would not join, memory holds it, and nobody asked for blocks.
+
+    Raises ZoowizardError where it does not fit, or what was asked does not.
+    """
     names = [rule.name for rule in network.rules if rule.name != "time"]
     if len(asked.block) not in (0, 1, len(names)):
         raise ZoowizardError(f"--block: give one size, or {len(names)} ({', '.join(names)})")
     sides = asked.block * len(names) if len(asked.block) == 1 else asked.block
-    return plan(picture, network, asked.memory_bytes, dict(zip(names, sides, strict=False)), asked.channel)
+    made = plan(picture, network, asked.memory_bytes, dict(zip(names, sides, strict=False)), asked.channel)
+    if made.blocks_a_frame == 1:
+        return made
+    if network.seams is None:
+        network.seams = seams.in_words(made, network)
+    if not network.seams or asked.block or not all(rule.step for rule in network.rules):
+        return made
+    whole = plan(picture, network, asked.memory_bytes, channel=asked.channel, whole=True)
+    return whole if math.prod(axis.block for axis in whole.axes) * BYTES_A_VOXEL <= asked.memory_bytes // 2 else made
 
 
 def require_free(paths: Iterable[Path], asked: Asked) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step, Steps
 from zoowizard.prediction import omezarr
-from zoowizard.prediction.network import Network, Output
+from zoowizard.prediction.described import Output
+from zoowizard.prediction.network import Network
 from zoowizard.prediction.pictures import Array, Picture
 from zoowizard.prediction.record import Record, held
 from zoowizard.prediction.run import Plan, statistics, warnings
@@ -42,7 +43,7 @@ def volume(
     made = plan_for(picture, network, asked)
     paths = task.goes_to(network)
     part = task.destination.with_name(task.destination.name + PART)
-    blocks = [[axis.block, axis.tile] for axis in made.axes]
+    blocks = [[axis.tile, *axis.read(0)] for axis in made.axes]
     what = what_is_run(network, asked, {"image": picture.identity, "blocks": blocks})
     if resumes and not part.exists() and all(path.exists() for path in paths.values()):
         return list(paths.values())
