@@ -10,16 +10,17 @@ from typing import Any, Final
 from zoowizard.drafts.checks import check_name
 from zoowizard.drafts.draft import CHECKPOINT, Value
 from zoowizard.errors import ZoowizardError
-from zoowizard.families.pickles import opened, printable
+from zoowizard.families import origins
+from zoowizard.families.pickles import TORCH_ENDINGS, opened, printable
 from zoowizard.families.stand_ins import Made
-from zoowizard.families.state_dicts import LIGHTNING
+from zoowizard.families.state_dicts import LIGHTNING, SAFETENSORS
 from zoowizard.families.trainings import training_and_order
 
 LARGEST_YAML: Final = 200_000
 MOST_FILES: Final = 5_000
 MOST_SETTINGS: Final = 60
 LONGEST: Final = 80
-ENDINGS: Final = frozenset({".pt", ".pth", ".ckpt", ".pytorch", ".safetensors"})
+ENDINGS: Final = frozenset({*TORCH_ENDINGS, SAFETENSORS})
 _SETTINGS: Final = (
     "hyper_parameters", "hparams", "config", "cfg", "args", "init_args", "model_args", "model_kwargs", "model_config",
     "network_kwargs", "kwargs",
@@ -44,10 +45,8 @@ class Beside:
 
 def beside(path: Path, root: Any) -> Beside:
     """Look at the names of the files around the checkpoint at `path`, and into the `hparams.yaml` of its training."""
-    told: list[str] = []
-    if isinstance(root, dict) and "careamics_info" in root:
-        told.append("CAREamics wrote it")
-    elif isinstance(root, dict) and LIGHTNING in root:
+    told = [*origins.told(root)]
+    if not told and isinstance(root, dict) and LIGHTNING in root:
         told.append("Lightning wrote it")
     mine = training_and_order(path)
     same = [] if mine is None else sorted(_same_training(path, mine[0]))
@@ -69,8 +68,7 @@ def values_beside(path: Path, root: Any, there: Beside) -> dict[str, Value]:
         found["hyper_parameters"] = Value(dict(there.settings), there.settings_from)
     if not isinstance(root, dict):
         return found
-    for name in _SETTINGS:
-        told = root.get(name)
+    for told in (origins.settings(root), *(root.get(name) for name in _SETTINGS)):
         told = told.state if isinstance(told, Made) else told  # of an `argparse.Namespace`
         if isinstance(told, dict) and (settings := dict(_settings(told))):
             found["hyper_parameters"] = Value(settings, CHECKPOINT)
@@ -85,13 +83,14 @@ def values_beside(path: Path, root: Any, there: Beside) -> dict[str, Value]:
     version = root.get(LIGHTNING)
     if isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,30}", version):
         found["lightning_version"] = Value(version, CHECKPOINT)
-    return found
+    return found | origins.values(root)
 
 
 def name_of(path: Path) -> str:
     """What the model may be called, after its file, or the folder of its training; empty where neither says it."""
     told = training_and_order(path)
     words = path.stem if told is None else told[0].removesuffix(path.suffix.lower())
+    words = re.sub(r"[-_]checkpoint$", "", words)  # as BiaPy ends all its names
     for text in (words, *(folder.name for folder in [*path.absolute().parents][:3])):
         name = re.sub(r"[\s_.]+", " ", text).strip(" -")
         if name.lower() not in _SAYS_NOTHING and not re.fullmatch(r"(?:version|fold|run|job)?[ -]?\d*", name.lower()):

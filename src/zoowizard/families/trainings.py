@@ -1,7 +1,8 @@
 """Which checkpoints are of the same training, by their names: epochs, the best one and the last one.
 
-`unet_epoch_10.pth`, `unet_epoch_20.pth` and `unet_best.pth`; Lightning's `epoch=9-step=100.ckpt` and `last.ckpt`; in a
-folder that is called `checkpoints` also `unet_10.pth` and `unet_20.pth`. Folds and variants are trainings of their own.
+`unet_epoch_10.pth`, `unet_epoch_20.pth` and `unet_best.pth`; Lightning's `epoch=9-step=100.ckpt` and `last.ckpt`;
+CAREamics' `unet_09_step_100_0.5210.ckpt` (epoch, step, loss) and `unet_last.ckpt`; in a folder that is called
+`checkpoints` also `unet_10.pth` and `unet_20.pth`. Folds and variants are trainings of their own.
 """
 
 import re
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 _EPOCH: Final = re.compile(
-    r"(?:^|[._-])(?:epochs?|ep|iter|iteration|step)[=_-]?(\d{1,9})(?![a-z\d])(?:[._-].*)?$", re.IGNORECASE
+    r"(?:^|[._-])(?:epochs?|ep|iter|iteration|(?:\d{2,5}_)?step)[=_-]?(\d{1,9})(?![a-z\d])(?:[._-].*)?$", re.IGNORECASE
 )
+_WITH_LOSS: Final = re.compile(r"_\d{2,5}_step_\d{1,9}_(-?\d{1,6}\.\d{1,6})$")
+"""What CAREamics keeps for its loss, and then predicts with the one of the least loss."""
 _BARE_EPOCH: Final = re.compile(r"[_-](\d{1,9})$")
 _STATE: Final = re.compile(r"(?:^|[._-])(best|last|latest|final)(?=$|[._-])", re.IGNORECASE)
 _NOT_EPOCHS: Final = re.compile(r"(?:fold|split|level|depth|seed|scale|stage|class|run|part|v)s?$", re.IGNORECASE)
@@ -34,6 +37,8 @@ def training_and_order(path: Path) -> tuple[str, tuple[int, int]] | None:
         stem = stem[: state.start()] + stem[state.end() :]
     if state is None and epoch is None:
         return None
+    if (by_loss := _WITH_LOSS.search(path.stem)) is not None:
+        return stem.strip("._-").lower() + path.suffix.lower(), (_RANKS["best"], -round(float(by_loss[1]) * 1e6))
     rank = 0 if state is None else _RANKS[state[1].lower()]
     return stem.strip("._-").lower() + path.suffix.lower(), (rank, -1 if epoch is None else epoch)
 
