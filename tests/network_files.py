@@ -17,6 +17,17 @@ from torch import nn
 from zoowizard.conversion.converted import Array, Converted
 from zoowizard.jobs.steps import Steps
 
+ABOUT: dict[str, Any] = {
+    "name": "Small network",
+    "description": "A small network with random weights, to be tested with.",
+    "license": "MIT",
+    "authors": [{"name": "Ada Lovelace", "affiliation": "Analytical Engine", "github_user": "ada"}],
+    "citations": [{"text": "Notes", "doi": "10.1000/xyz123"}],
+    "modality": "fluorescence microscopy",
+    "tags": ["unet"],
+    "training_data_name": "none",
+}
+"""What is answered about every model."""
 MORE = '''
 
 class Two(UNet):

@@ -8,19 +8,8 @@ import numpy as np
 import pytest
 import yaml
 from commands import run_zoowizard
-from network_files import Model, exported, pytorch_model, traced
+from network_files import ABOUT, Model, exported, pytorch_model, traced
 from probed_networks import UNet, lively
-
-ABOUT: dict[str, Any] = {
-    "name": "Small network",
-    "description": "A small network with random weights, to be tested with.",
-    "license": "MIT",
-    "authors": [{"name": "Ada Lovelace", "affiliation": "Analytical Engine", "github_user": "ada"}],
-    "citations": [{"text": "Notes", "doi": "10.1000/xyz123"}],
-    "modality": "fluorescence microscopy",
-    "tags": ["unet"],
-    "training_data_name": "none",
-}
 
 
 def built(model: Model, **more: Any) -> tuple[dict[str, Any], dict[str, Any], zipfile.ZipFile]:

@@ -101,7 +101,7 @@ def test_what_was_trained_with_is_found_and_every_result_is_drawn(tmp_path: Path
 
     again = run_zoowizard(["probe", *arguments])
     assert again.code == 0
-    assert "Halo: " in again.out and "[overruled by halo]" in again.out
+    assert "Halo: " in again.out and "[to overrule it: halo]" in again.out
     first = next(line for line in again.out.splitlines() if line.startswith("percentile-2-98, each channel"))
     assert first.split()[-1] == "percentile-2-98-each.png"
     newest, before = list_jobs(workspace.jobs("checkpoint"))
@@ -119,7 +119,8 @@ def test_exported_networks(kind: str, tmp_path: Path) -> None:
     assert [one["normalisation"] for one in told["candidates"]][:5] == order
     assert all(one["difference"] is None and Path(one["picture"]).is_file() for one in told["candidates"])
     assert "nothing tells which normalisation is right" in told["sentence"]
-    assert {one["name"]: one["evidence"] for one in told["findings"]}["halo"] == "y=40 x=40, said by you"
+    evidence = {one["name"]: one["evidence"] for one in told["findings"]}
+    assert evidence["halo"] == "40 px along y, 40 px along x, said by you"
 
 
 def test_what_is_missing_or_wrong_is_told_in_plain_words(tmp_path: Path, sample_run: Path) -> None:

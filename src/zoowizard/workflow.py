@@ -28,12 +28,11 @@ from zoowizard.drafts.store import (
     start_draft,
 )
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families import package
-from zoowizard.families.family import Recognition
+from zoowizard.families.family import Recognition, files_of
 from zoowizard.families.identify import identify, obstacle
 from zoowizard.families.network_fields import NORMALISATION
 from zoowizard.families.pickles import printable
-from zoowizard.families.registry import family, questions
+from zoowizard.families.registry import FAMILIES, family, questions
 from zoowizard.jobs.folder import read_spec
 from zoowizard.jobs.probed import FILE_STAMPS
 from zoowizard.jobs.state import list_jobs
@@ -113,8 +112,7 @@ def choose_one(path: Path) -> Recognition:
     """
     found = identify(path)
     models = [one for one in found if one.family is not None] or found
-    # beside what training left behind, a package is what was made of it
-    models = [one for one in models if one.family != package.NAME] or models
+    models = [one for one in models if not _is_made_of_a_model(one)] or models
     if not models:
         raise WrongUse(f"{path}: no model was found there; give a checkpoint or the folder that training left behind")
     if len(models) > 1:
@@ -128,10 +126,15 @@ def choose_one(path: Path) -> Recognition:
     return one
 
 
+def _is_made_of_a_model(recognition: Recognition) -> bool:
+    return recognition.family is not None and files_of(family(recognition.family)).made_of_models
+
+
 def name_of_run(path: Path) -> str:
     """A run is named by its folder: its weights are called best.pt like everybody's."""
     parts: Sequence[str] = path.resolve().parts
-    telling = [part for part in parts if part not in ("weights", "best.pt", "last.pt", *package.DESCRIPTIONS, "/")]
+    unnamed = {"/", *(name for one in FAMILIES for name in files_of(one).unnamed)}
+    telling = [part for part in parts if part.lower() not in unnamed]
     return Path(telling[-1]).stem if telling and path.is_file() else telling[-1] if telling else path.stem
 
 

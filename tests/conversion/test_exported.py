@@ -135,7 +135,7 @@ def test_an_onnx_file_for_one_size_and_whole_numbers(tmp_path: Path) -> None:
     assert [one.get("size") for one in converted.outputs[0].axes[2:]] == [96, 96]
 
 
-def test_a_network_of_two_inputs_is_refused(tmp_path: Path) -> None:
+def test_a_network_of_two_inputs_wants_two_images(tmp_path: Path) -> None:
     class Sum(torch.nn.Module):
         def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             return image + mask
@@ -147,5 +147,5 @@ def test_a_network_of_two_inputs_is_refused(tmp_path: Path) -> None:
         torch.onnx.export(Sum(), (image, image), tmp_path / "sum.onnx", dynamo=False, input_names=names)
     for file, conversion in (("sum.pt", torchscript), ("sum.onnx", of_onnx)):
         model = Model(tmp_path / file, answers(tmp_path), Sum(), tmp_path)
-        with pytest.raises(ZoowizardError, match=rf"{file}: its network takes 2 inputs \(image, mask\)"):
+        with pytest.raises(ZoowizardError, match=rf"{file}: its network takes 2 inputs \(image, mask\), and 1"):
             model.converted(conversion)

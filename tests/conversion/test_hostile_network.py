@@ -63,6 +63,26 @@ def test_networks_that_are_refused(source: str, factor: float, says: str, tmp_pa
     assert says in str(told.value)
 
 
+def test_running_means_that_the_code_changes_while_it_loads(tmp_path: Path) -> None:
+    source = (
+        "class Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__(); self.c = nn.Conv2d(1, 1, 3, padding=1); self.n = nn.BatchNorm2d(1)\n"
+        + FORWARD.format("self.n(self.c(x))")
+    )
+    changing = (
+        "    def load_state_dict(self, *given, **more):\n"
+        "        super().load_state_dict(*given, **more); self.n.running_mean.zero_()\n"
+    )
+    known = model(tmp_path, source)
+    norm = {"weight": 1.0, "bias": 0.0, "running_mean": 2.0, "running_var": 1.0}
+    state = {**known.network.state_dict(), **{f"n.{name}": torch.full((1,), one) for name, one in norm.items()}}
+    torch.save(state, known.checkpoint)
+    assert len(known.converted(pytorch).weights) == 3, "what counts batches may be missing"
+    (tmp_path / "net.py").write_text(IMPORTS + source + changing)
+    with pytest.raises(ZoowizardError, match=r"after loading, n\.running_mean is not what the checkpoint holds"):
+        known.converted(pytorch)
+
+
 @pytest.mark.parametrize(
     ("value", "says"), [(np.nan, "values that are no numbers"), (0.0, "the same value everywhere")]
 )

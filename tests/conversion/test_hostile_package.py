@@ -55,9 +55,9 @@ def test_weights_that_predict_no_numbers_are_not_handed_out(tmp_path: Path) -> N
         return str(tmp_path / name)
 
     with pytest.raises(ZoowizardError, match="values that are no numbers"):
-        built(package, tmp_path, new_weights=saved("nan.pth", float("nan")), name="Diverged")
+        built(package, tmp_path, new_weights=saved("nan.pth", float("nan")), name="Diverged", parent="none")
     with pytest.raises(ZoowizardError, match="the same value everywhere"):
-        built(package, tmp_path, new_weights=saved("zero.pth", 0.0), name="Nothing")
+        built(package, tmp_path, new_weights=saved("zero.pth", 0.0), name="Nothing", parent="none")
 
 
 def test_new_weights_that_are_the_old_ones(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_new_weights_that_are_the_old_ones(tmp_path: Path) -> None:
     torch.save({"state_dict": wrapped}, tmp_path / "wrapped.ckpt")
     for name in ("same.pth", "wrapped.ckpt"):
         with pytest.raises(ZoowizardError, match=r"new_weights: .* the very same numbers"):
-            built(old, tmp_path, new_weights=str(tmp_path / name), name="Fine-tuned")
+            built(old, tmp_path, new_weights=str(tmp_path / name), name="Fine-tuned", parent="none")
 
 
 def test_keys_of_a_computer_in_a_cloud_are_not_fetched(tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def test_fine_tuned_weights_from_a_checkpoint(tmp_path: Path) -> None:
     new = built(package, tmp_path, new_weights=str(tmp_path / "fine.pth"), parent="affable-shark", name="Fine-tuned")
     assert new.outcome["formats"] == ["pytorch_state_dict", "torchscript", "onnx"]
     assert new.told["parent"] == {"id": "affable-shark"}
-    assert "Finetuned from model" in new.card or "affable-shark" in new.card
+    link = "[affable-shark](https://bioimage.io/#/artifacts/affable-shark) (U-Net of 2021)"
+    assert f"- **Fine-tuned from:** {link}" in new.card and new.card.count("Fine-tuned from:") == 1
+    told = new.card.partition("\n# Validation\n")[2]
+    assert told.startswith("\nF1 of 0.9 on 20 images that it was not trained on.\n\nThis was told of the original,")
+    assert "original-README.md" in new.files and "nothing in it was measured again with the fine-tuned" in new.card
     assert {name: one.shape for name, one in new.state().items()} == {name: one.shape for name, one in state.items()}
     assert all(torch.equal(new.state()[name], one) for name, one in state.items())
     image = torch.from_numpy(np.load(old.parent / "test_in.npy"))
@@ -110,7 +114,7 @@ def test_fine_tuned_weights_from_a_checkpoint(tmp_path: Path) -> None:
 
     torch.save(Longer().state_dict(), tmp_path / "other.pth")
     with pytest.raises(ZoowizardError, match=r"other\.pth does not fit the network of the package: .* are missing"):
-        built(package, tmp_path, new_weights=str(tmp_path / "other.pth"))
+        built(package, tmp_path, new_weights=str(tmp_path / "other.pth"), parent="none")
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "onnx"])
@@ -126,8 +130,10 @@ def test_fine_tuned_weights_of_another_kind_stand_alone(tmp_path: Path, kind: st
         )  # fmt: skip
     else:
         torch.jit.trace(network, example).save(str(source))
-    new = built(package, tmp_path, new_weights=str(source), name="Fine-tuned")
-    assert new.outcome["formats"] == [kind]
+    new = built(package, tmp_path, new_weights=str(source), name="Fine-tuned", parent="none")
+    assert new.outcome["formats"] == (["torchscript", "onnx"] if kind == "torchscript" else [kind])
+    assert "parent" not in new.told
+    assert "- **Fine-tuned from:** Small U-Net, which is not in the zoo" in new.card
     with torch.inference_mode():
         expected = network(torch.from_numpy(new.array("test_raw.npy"))).numpy()
     assert np.allclose(new.array("test_prediction.npy"), expected, atol=1e-5)
@@ -135,7 +141,7 @@ def test_fine_tuned_weights_of_another_kind_stand_alone(tmp_path: Path, kind: st
     with pytest.raises(ZoowizardError, match=r"is a state dict, and the package has no network in Python for it"):
         torch.save(network.state_dict(), tmp_path / "fine.pth")
         alone = make_package(tmp_path / "alone", Small())
-        built(alone, tmp_path, new_weights=str(tmp_path / "fine.pth"), name="Fine-tuned")
+        built(alone, tmp_path, new_weights=str(tmp_path / "fine.pth"), name="Fine-tuned", parent="none")
 
 
 def test_a_package_that_does_not_give_its_own_test_output(tmp_path: Path) -> None:
@@ -216,11 +222,12 @@ def test_a_volume_with_another_voxel_size(tmp_path: Path) -> None:
         pixel_size_um={"z": 2.0, "y": 0.5, "x": 0.5},
     )  # fmt: skip
     package = make_package(tmp_path / "small", small)
-    new = built(package, tmp_path, pixel_size="0.25 x 0.3 micrometer")
+    assert "- **Pixel size:** 2 x 0.5 x 0.5 micrometer (depth x height x width)" in built(package, tmp_path).card
+    new = built(package, tmp_path, pixel_size="1.5 x 0.25 x 0.3 micrometer")
     assert new.outcome["formats"] == ["pytorch_state_dict", "torchscript", "onnx"]
     for side in ("inputs", "outputs"):
         [tensor] = new.told[side]
-        assert [axis.get("scale") for axis in tensor["axes"]] == [None, None, 2.0, 0.25, 0.3]
+        assert [axis.get("scale") for axis in tensor["axes"]] == [None, None, 1.5, 0.25, 0.3]
     with tifffile.TiffFile(io.BytesIO(new.files["sample_raw.tif"])) as file:
         assert file.series[0].axes == "ZYX"
 
@@ -296,10 +303,20 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     }
     (folder / "rdf.yaml").write_text(yaml.safe_dump(known))
     new = built(folder, tmp_path)
-    assert new.outcome["formats"] == ["pytorch_state_dict"]
+    assert new.outcome["formats"] == ["pytorch_state_dict", "torchscript", "onnx"]
     assert [one["id"] for one in new.told["inputs"]] == ["one", "other"]
+    ports = onnx.load_model_from_string(new.files["weights.onnx"]).graph
+    assert [[one.name for one in side] for side in (ports.input, ports.output)] == [
+        ["one", "other"],
+        ["sum", "difference"],
+    ]
+    assert "| onnx | 0 | 0 | 40 x 40, 32 x 32 |" in new.card, "compared at another size of both inputs"
+    assert 'inputs={"one": "one.tif", "other": "other.tif"}' in new.card
     assert set(new.outcome["agreement"]["outputs"]) == {"sum", "difference"}
     assert np.array_equal(new.array("test_difference.npy"), one - other)
+    np.save(tmp_path / "small.npy", one[..., :32])
+    with pytest.raises(ZoowizardError, match="it has 1 x 1 x 40 x 32 values, and the package has other inputs, which"):
+        built(folder, tmp_path, test_image=str(tmp_path / "small.npy"))
 
 
 def test_numbers_of_an_onnx_file_stay_beside_it(tmp_path: Path) -> None:
@@ -313,10 +330,11 @@ def test_numbers_of_an_onnx_file_stay_beside_it(tmp_path: Path) -> None:
     description.write_text(yaml.safe_dump({**known, "weights": {"onnx": entry}}))
     new = built(zipped(folder), tmp_path)
     assert new.outcome["formats"] == ["onnx"]
+    assert "torchscript could not be added: they are made of a state dict or of TorchScript, and the" in new.card
     assert new.told["weights"]["onnx"]["external_data"]["source"] == "net.onnx.data"
     assert new.files["net.onnx.data"] == (folder / "net.onnx.data").read_bytes()
     with pytest.raises(ZoowizardError, match=r"net\.onnx keeps its numbers in another file; save it as one file"):
-        built(description, tmp_path, new_weights=str(folder / "net.onnx"), name="Fine-tuned")
+        built(description, tmp_path, new_weights=str(folder / "net.onnx"), name="Fine-tuned", parent="none")
 
 
 def test_code_that_cannot_be_run_is_told_in_its_words(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
             {"network": "Other"},
             "network: the checkpoint is of another architecture than Other: of its 26 tensors (first: down.0.0.weight",
         ),
-        ({"network": "Pair"}, "network: Pair takes 2 inputs (image, mask); so far only networks with one input"),
+        ({"network": "Pair"}, "image_of_mask: the network has the input mask as well; give an image for it"),
         ({"network": "OnGpu"}, "network: OnGpu() needs a GPU when it is made"),
         ({"network": "GpuInside"}, "network: it needs a GPU to run (the network took no input that was tried"),
         (

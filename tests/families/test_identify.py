@@ -173,6 +173,62 @@ def test_families_by_name() -> None:
         registry.family("yolov3")
 
 
+NEW_FAMILY = """
+import json, sys, types
+from pathlib import Path
+from zoowizard.errors import ZoowizardError
+from zoowizard.families import family, registry
+
+def recognise(path):
+    if path.is_dir() or not path.name.endswith((".net", ".bin")):
+        return None
+    if path.stat().st_size < 10:
+        raise ZoowizardError(f"{path.name} is too short")
+    return family.Recognition(path, "bright", path)
+
+files = family.Files((".net",), shared=(".bin",), unnamed=("best.net",), one_a_training=True, made_of_models=True)
+bright = types.SimpleNamespace(
+    NAME="bright", FIELDS=(), LABELS={}, FILES=files, recognise=recognise, look=recognise, asks=family.asks_no_more,
+    named_like=lambda name: False, built_in=lambda path: None,
+)
+registry.FAMILIES += (bright,)
+from zoowizard.families.identify import identify
+from zoowizard.screens.widgets.file_browser import listing
+from zoowizard.workflow import choose_one, name_of_run
+
+tree = Path(sys.argv[1])
+print(json.dumps({
+    "found": {one.path.name: one.refused for one in identify(tree)},
+    "by name": identify(tree / "short.bin")[0].refused,
+    "shown": listing(tree).files,
+    "chosen": choose_one(tree / "cells").family,
+    "called": name_of_run(tree / "cells" / "best.net"),
+}))
+"""
+
+
+def test_what_a_new_family_says_of_its_files_is_enough(tmp_path: Path, saved: Callable[..., Path]) -> None:
+    tree = tmp_path / "tree"
+    (tree / "cells").mkdir(parents=True)
+    shutil.move(saved(name="mine.pt"), tree / "cells")
+    for name in ("net_epoch_1.net", "net_epoch_2.net", "zipped.bin", "cells/best.net"):
+        (tree / name).write_bytes(b"PK\x03\x04 and the weights")
+    for name, content in {"short.net": b"PK\x03\x04", "short.bin": b"PK\x03\x04", "other.bin": bytes(20)}.items():
+        (tree / name).write_bytes(content)
+    command = [sys.executable, "-c", NEW_FAMILY, tree]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert told["found"] == {
+        "best.net": None,
+        "mine.pt": None,
+        "net_epoch_2.net": None,
+        "zipped.bin": None,
+        "short.net": "short.net is too short",
+    }
+    assert told["by name"] == "short.bin is too short"
+    assert told["shown"] == ["net_epoch_1.net", "net_epoch_2.net", "short.bin", "short.net", "zipped.bin"]
+    assert (told["chosen"], told["called"]) == ("yolo", "cells")
+
+
 def test_what_a_workspace_holds_is_no_model_of_its_own(run_folder: Path, tmp_path: Path) -> None:
     from zoowizard.drafts.store import open_workspace, start_draft
 

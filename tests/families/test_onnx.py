@@ -160,7 +160,16 @@ def test_a_pipe_beside_it_is_not_waited_for(tmp_path: Path) -> None:
 def test_inputs(tmp_path: Path) -> None:
     two = model_of([helper.make_node("Add", ["image", "other"], ["result"])])
     two.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, FREE))
-    assert "It takes 2 inputs (image and other)" in (obstacle(recognised(saved(tmp_path / "two.onnx", two))) or "")
+    both = recognised(saved(tmp_path / "two.onnx", two))
+    assert obstacle(both) is None and told(both, "further_inputs") == ["other"]
+    other = two.graph.input[1].type.tensor_type.shape
+    other.dim[2].dim_value = 7
+    two.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
+    assert "a package takes images of the same size" in (obstacle(recognised(saved(tmp_path / "two.onnx", two))) or "")
+    del other.dim[2:]
+    assert "other is n x 1, no image of (batch, channel, y, x)" in (
+        obstacle(recognised(saved(tmp_path / "two.onnx", two))) or ""
+    )
     old = model_of([helper.make_node("Add", ["image", "w"], ["result"])], weights=[weight()])
     old.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4]))  # as files before IR 4 have it
     found = recognised(saved(tmp_path / "old.onnx", old))

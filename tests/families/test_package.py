@@ -19,7 +19,7 @@ from zoowizard.drafts.completeness import hints, problems
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import identify, obstacle, to_json
 from zoowizard.families.nearby import in_short
-from zoowizard.workflow import answered, choose_one, draft_in_memory, missing_from, questions_for
+from zoowizard.workflow import answered, choose_one, draft_in_memory, missing_from, questions_for, unready
 
 
 def told(path: Path) -> Recognition:
@@ -82,13 +82,38 @@ def test_a_package_of_today_as_zip_folder_and_description(tmp_path: Path) -> Non
     assert len(identify(tmp_path)) == 2
 
 
+def test_what_is_called_a_description_and_describes_no_model_is_told(tmp_path: Path) -> None:
+    for name in ("unet.rdf.yaml", "rdf.yaml", "environment.yaml"):
+        (tmp_path / name).write_text("name: env\n")
+    assert "unet.rdf.yaml describes no model" in (told(tmp_path / "unet.rdf.yaml").refused or "")
+    assert "rdf.yaml describes no model of the zoo: it lacks format_version" in (
+        told(tmp_path / "rdf.yaml").refused or ""
+    )
+    assert told(tmp_path / "environment.yaml").refused is None
+    assert [one.path.name for one in identify(tmp_path)] == ["unet.rdf.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ({"z": 2.0, "y": 0.5, "x": 0.5}, "2 x 0.5 x 0.5 micrometer"),
+        ({"z": 0.5, "y": 0.5, "x": 0.5}, "0.5 x 0.5 x 0.5 micrometer"),
+        ({"y": 0.5, "x": 0.5}, "0.5 micrometer"),
+    ],
+)
+def test_the_depth_of_a_voxel_is_told(tmp_path: Path, size: dict[str, float], said: str) -> None:
+    draft = draft_in_memory(told(make_package(tmp_path / "deep", Small(dims=3, pool=(1, 2, 2), pixel_size_um=size))))
+    assert draft.get("pixel_size") == said
+    assert "pixel_size" not in problems(draft, questions_for(draft))
+
+
 def test_what_is_wrong_with_a_value_is_a_question_to_mend(tmp_path: Path) -> None:
     old_package(
         tmp_path / "old",
         name="Cells: U-Net, 2021",
         license="MITT",
         authors=[{"name": "Ada/Grace", "affiliation": None}],
-        cite=[{"text": "Nobody", "doi": "https://doi.org/10.1234/none"}],
+        cite=[{"text": "Nobody", "doi": "doi:10.1234/none"}],
         version="v1",
     )
     draft = draft_in_memory(told(tmp_path / "old"))
@@ -265,6 +290,12 @@ def test_new_weights_lead_to_a_parent_and_ask_for_another_name(tmp_path: Path) -
     said = hints(draft, questions_for(draft))
     assert "give the new one a name of its own" in said["name"]
     assert "raise it for the new weights" in said["version"]
+    assert "parent" not in unready(draft)
+    alone = draft_in_memory(told(old_package(tmp_path / "alone")))
+    assert "parent" not in unready(alone)
+    alone = answered(alone, {"new_weights": str(tmp_path / "fine.pth")})
+    assert unready(alone)["parent"] == "Fine-tuned from: is missing; for example affable-shark"
+    assert "parent" not in unready(answered(alone, {"parent": "none"}))
     renamed = answered(draft, {"name": "Fine-tuned U-Net", "version": "0.3.0"})
     assert not {"name", "version"} & hints(renamed, questions_for(renamed)).keys()
     (tmp_path / "text.pth").write_text("hello")

@@ -14,9 +14,12 @@ import torch
 from safetensors_files import safetensors
 from torch import nn
 
+from zoowizard.conversion.pytorch_architecture import Architecture
+from zoowizard.conversion.pytorch_fit import fitted
 from zoowizard.conversion.pytorch_state import tensors
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.fields import Field, Need
+from zoowizard.errors import ZoowizardError
 from zoowizard.families import pytorch
 from zoowizard.families.arguments import arguments
 from zoowizard.families.family import Recognition
@@ -106,6 +109,16 @@ def test_of_a_training_only_the_one_to_package_is_listed(tmp_path: Path, state: 
     early = one(tmp_path / "unet_epoch_2.pth")
     assert [warning.code for warning in early.warnings] == ["not-the-last"]
     assert "unet_epoch_10.pth" in early.warnings[0].message
+
+
+def test_tensors_are_counted_as_the_build_counts_them(tmp_path: Path) -> None:
+    normed = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1)).state_dict()
+    torch.save({"model": normed}, tmp_path / "net.pth")
+    counted = "it holds a state dict of 8 tensors (not counting 1 num_batches_tracked) under `model`"
+    assert one(tmp_path / "net.pth").evidence[0].startswith(counted)
+    other = Architecture("torch.nn.Conv2d", {"in_channels": 1, "out_channels": 1, "kernel_size": 1})
+    with pytest.raises(ZoowizardError, match="of its 8 tensors"):
+        fitted(other, {f"net.{name}": tensor for name, tensor in normed.items()}, ["net."])
 
 
 def test_safetensors_are_found_in_a_folder(tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def test_what_only_another_library_brings_is_in_the_way(code: str, named: str, t
 def test_inputs_and_outputs(tmp_path: Path) -> None:
     two = recognised(made.traced(tmp_path / "two.pt", made.TwoImages().eval(), made.image(), made.image()))
     assert told(two, "outputs_found") == "2 tensors"
-    assert "It takes 2 inputs (x and y)" in (obstacle(two) or "")
+    assert obstacle(two) is None and told(two, "further_inputs") == ["y"]
+    assert {"image_of_y", "normalisation_of_y"} <= {
+        one.name for one in torchscript.asks({name: one.value for name, one in two.values.items()})
+    }
     one = recognised(made.scripted(tmp_path / "one.pt", made.OneOfTwo().eval()))
     assert told(one, "inputs_found") == ["x (Tensor)", "y (Optional[Tensor])", "flag (bool)"]
     assert told(one, "outputs_found") == "tensors by name"
@@ -262,8 +265,11 @@ def test_in_a_tree_only_what_is_a_program_is_found(tmp_path: Path) -> None:
     path = made.scripted(tmp_path / "membranes.ts", made.Net().eval())
     assert [one.path for one in identify(tmp_path)] == [path]
     (tmp_path / "net.torchscript").hardlink_to(path)
-    assert listing(tmp_path).files == ("net.torchscript",)
+    assert listing(tmp_path).files == ("membranes.ts", "net.torchscript")
     assert identify(tmp_path / "main.ts")[0].family is None
+    (tmp_path / "cut.ts").write_bytes(path.read_bytes()[:2000])
+    for cut in (tmp_path, tmp_path / "cut.ts"):
+        assert "cut.ts is cut short" in (identify(cut)[0].refused or "")
     assert told(identify(path)[0], "name") == "membranes"
 
 

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 
 from zoowizard.conversion.converted import Converted, Native, TensorDescription
-from zoowizard.packaging.describe import tensor_notes, write_tensors
+from zoowizard.packaging.describe import Provenance, describe, tensor_notes, write_tensors
+from zoowizard.packaging.report import Tolerances
 
 
 def described(sample: Any, *axes: dict[str, Any]) -> TensorDescription:
@@ -87,3 +88,14 @@ def test_a_size_at_another_scale_is_said_with_the_factor() -> None:
     half = described(np.zeros((4, 4), np.uint8), {"type": "space", "id": "y", "scale": 1.0, "size": size})
     [note] = tensor_notes([half], [image])
     assert note.axes == {"y": "as y of image x 0.5 - 1"}
+
+
+def test_no_tolerance_is_more_than_the_library_allows() -> None:
+    """It compares with a hundredth of the largest value in the precision of the tensor."""
+    values = {"name": "x", "description": "x", "license": "MIT", "authors": [{"name": "x"}]}
+    for largest in np.random.default_rng(0).random(200, np.float32) / 20:
+        output = described(np.array([[largest, -1]], np.float32))
+        converted = Converted([], [output], [], Native(lambda one: one), "x")
+        told = describe(values, converted, [], Provenance("x", "x", {}), {"onnx": Tolerances(1e-3, 1e-3, 100)}, [])
+        [one] = told["config"]["bioimageio"]["reproducibility_tolerance"]
+        assert 0 < one["absolute_tolerance"] <= 0.01 * output.test_tensor.max()

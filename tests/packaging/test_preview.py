@@ -35,6 +35,35 @@ def test_the_settings_of_a_family_are_in_the_preview() -> None:
     assert "`nothing` is no family" in unknown.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("family", "values", "advice"),
+    [
+        ("yolo", {}, "compare its instances with the annotation"),
+        ("cellpose", {}, "compare its instances with the annotation"),
+        ("cellpose", {"package_kind": "flows"}, "structural similarity"),
+        ("pytorch", {}, "Run the package on them, and compare."),
+        ("package", {}, "Run the package on them, and compare."),
+    ],
+)
+def test_the_advice_is_for_what_the_package_gives(family: str, values: dict[str, Any], advice: str) -> None:
+    card = preview({"name": "x", **values}, family)
+    assert advice in card
+    assert ("Annotate" in card) == ("annotated images" in card) == ("instances" in advice)
+
+
+def test_what_a_fine_tuned_model_is_made_of() -> None:
+    values = {"name": "x", "new_weights": "/home/ada/fine.pth", "parent": "affable-shark", "name_of_original": "Shark"}
+    card = preview(values, "package")
+    assert "- **Fine-tuned from:** [affable-shark](https://bioimage.io/#/artifacts/affable-shark) (Shark)" in card
+    assert "fine.pth" not in card and "ada" not in card
+    assert "[" not in preview({**values, "parent": "10.5281/zenodo.1"}, "package").partition("Fine-tuned")[2][:40]
+    assert "- **Fine-tuned from:** Shark, which is not in the zoo" in preview({**values, "parent": "none"}, "package")
+    as_it_was = {**values, "new_weights": None}
+    assert "Fine-tuned" not in preview(as_it_was, "package")
+    card = preview({**as_it_was, "parent_of_original": "happy-otter"}, "package")
+    assert "- **Fine-tuned from:** [happy-otter](https://bioimage.io/#/artifacts/happy-otter)\n" in card
+
+
 def test_a_package_shows_its_own_card(demo: Demo) -> None:
     package = demo.package
     card = ask({"package": str(package)})

@@ -92,6 +92,14 @@ def test_people_find_everything() -> None:
         assert part in shown
 
 
+def test_what_the_library_warns_of_for_every_format_stands_there_once() -> None:
+    torchscript = FormatReport("torchscript", "passed", warnings=("Missing `cite`.",))
+    onnx = FormatReport("onnx", "passed", warnings=("Missing `cite`.", "Slow."))
+    shown = to_markdown(report(torchscript, onnx))
+    assert shown.count("Missing `cite`.") == 1 and shown.index("Missing `cite`.") < shown.index("### onnx")
+    assert shown.index("### onnx") < shown.index("warning: Slow.")
+
+
 def test_a_terminal_of_a_hundred_columns_is_wide_enough() -> None:
     long = "The output differs " * 30 + "/a/very/long/path" * 20 + " and | \x1b[2J\nso on"
     formats = tuple(

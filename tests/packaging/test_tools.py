@@ -164,12 +164,29 @@ def test_operators_of_torchvision_are_named(tmp_path: Path) -> None:
         assert "it has no operators of torchvision" in found[tool].why
 
 
+DOMAIN = helper.make_opsetid("", 17)
+
+
 def test_operators_of_other_domains_in_onnx_are_named(tmp_path: Path) -> None:
     image = helper.make_tensor_value_info("raw", TensorProto.FLOAT, [1])
     far = helper.make_tensor_value_info("doubled", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("Odd", ["raw"], ["doubled"], domain="org.lab")], "g", [image], [far])
-    domains = [helper.make_opsetid("", 17), helper.make_opsetid("org.lab", 1)]
+    domains = [DOMAIN, helper.make_opsetid("org.lab", 1)]
     onnx.save(helper.make_model(graph, opset_imports=domains), str(tmp_path / "net.onnx"))
+    assert libraries_of(zoo_packages.description(), tmp_path) == {"onnx": frozenset({"org.lab"})}
+
+
+def test_operators_within_a_branch_in_onnx_are_named(tmp_path: Path) -> None:
+    far = helper.make_tensor_value_info("far", TensorProto.FLOAT, [1])
+    image, which = (helper.make_tensor_value_info(name, kind, [1]) for name, kind in (("raw", 1), ("which", 9)))
+    branches = {
+        branch: helper.make_graph([helper.make_node("Odd", ["raw"], ["far"], domain=domain)], branch, [], [far])
+        for branch, domain in (("then_branch", "org.lab"), ("else_branch", "own"))
+    }
+    own = helper.make_function("own", "Odd", ["x"], ["y"], [helper.make_node("Abs", ["x"], ["y"])], [DOMAIN])
+    graph = helper.make_graph([helper.make_node("If", ["which"], ["far"], **branches)], "g", [image, which], [far])
+    domains = [DOMAIN, helper.make_opsetid("org.lab", 1), helper.make_opsetid("own", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=domains, functions=[own]), str(tmp_path / "net.onnx"))
     assert libraries_of(zoo_packages.description(), tmp_path) == {"onnx": frozenset({"org.lab"})}
 
 

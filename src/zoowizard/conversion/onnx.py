@@ -25,6 +25,7 @@ from zoowizard.conversion.probing.apart import in_a_line
 from zoowizard.conversion.probing.networks import of_onnx
 from zoowizard.conversion.probing.padding import Margins
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.further_inputs import parts
 from zoowizard.families.onnx import TYPES, beside, look
 from zoowizard.families.onnx_graph import Model
 from zoowizard.jobs.steps import Step
@@ -48,46 +49,49 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     """
     step.progress(0.02, "loading the network")
     write = functools.partial(_written, checkpoint, folder)
-    return conversion.convert(_original(checkpoint), values, image, folder, write, step)
+    return conversion.convert(_original(checkpoint, values), values, image, folder, write, step)
 
 
 def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Native:
     """The file again, without converting it; loaded when it first predicts."""
-    return conversion.native_again(functools.partial(_original, checkpoint), values, facts)
+    return conversion.native_again(functools.partial(_original, checkpoint, values), values, facts)
 
 
 def probe(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Pictured:
     """What the network is, and what it gives after each normalisation; see `any_network.probed.probe`."""
     step.progress(0.02, "loading the network")
-    return probed.probe(_original(checkpoint), values, image, folder, step)
+    return probed.probe(_original(checkpoint, values), values, image, folder, step)
 
 
-def _original(checkpoint: Path) -> Original:
-    model = look(checkpoint)
+def _original(checkpoint: Path, values: Mapping[str, Any]) -> Original:
+    model, given = look(checkpoint), parts(values)
     inputs = model.real_inputs
-    if len(inputs) != 1:
+    if len(inputs) != len(given):
         raise ZoowizardError(
-            f"{checkpoint.name}: its network takes {len(inputs)} inputs ({', '.join(one.name for one in inputs)}); so "
-            "far only networks with one input can be packaged"
+            f"{checkpoint.name}: its network takes {len(inputs)} inputs ({', '.join(one.name for one in inputs)}), and "
+            f"{len(given)} are known"
         )
-    if inputs[0].dtype not in TYPES:
+    if wrong := next((one for one in inputs if one.dtype not in TYPES), None):
         raise ZoowizardError(
-            f"{checkpoint.name}: its input is of the type {inputs[0].dtype or 'of no tensor'}, which the zoo's format "
-            f"cannot give to a network; export it with an input of {', '.join(TYPES[:-1])} or {TYPES[-1]}"
+            f"{checkpoint.name}: its input {wrong.name} is of the type {wrong.dtype or 'of no tensor'}, which the "
+            f"zoo's format cannot give to a network; export it with an input of {', '.join(TYPES[:-1])} or {TYPES[-1]}"
         )
+    channels = [one.channels for one in given] if len(given) > 1 else []
     try:
-        network = of_onnx(checkpoint)
+        network = of_onnx(checkpoint, channels)
     except ZoowizardError:
         raise
     except Exception as problem:
         raise ZoowizardError(f"{checkpoint.name}: onnxruntime cannot load it: {in_a_line(problem)}") from problem
     return Original(
-        load=functools.partial(of_onnx, checkpoint),
+        load=functools.partial(of_onnx, checkpoint, channels),
         network=network,
         name=checkpoint.name,
         identity=_identity(checkpoint, model),
         framework=f"onnxruntime {onnxruntime.__version__}",
-        input_dtype=inputs[0].dtype,
+        input_dtypes=[one.dtype for one in inputs],
+        channels=channels,
+        output_names=["" if one.name[-1:].isdecimal() else one.name for one in model.outputs],  # numbered by exporters
     )
 
 

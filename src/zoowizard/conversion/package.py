@@ -1,7 +1,6 @@
 """A package of the zoo that exists already, brought to today's layout, with more formats or with new weights."""
 
 import importlib.metadata
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from zoowizard.conversion import package_child as child
+from zoowizard.conversion import package_paths
 from zoowizard.conversion.converted import Array, Converted, Native, TensorDescription, Weights
 from zoowizard.conversion.package_image import array_in, given_input, own_input
 from zoowizard.conversion.package_kept import Kept, kept_of
 from zoowizard.conversion.package_original import Original, laid_out, tensors_of, with_weights
-from zoowizard.conversion.package_tensors import mirrored, other_size, simplified, tensor, with_pixel_size
+from zoowizard.conversion.package_tensors import mirrored, on_one_grid, other_size, simplified, tensor, with_pixel_size
 from zoowizard.drafts.images import MICROSCOPY
 from zoowizard.errors import ZoowizardError
 from zoowizard.families import package
@@ -107,7 +107,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     step.progress(0.6, "weights")
     kept = kept_of(package.look(checkpoint), original, values, folder)
     weights = [_weights(name, told["weights"][name], original, kept) for name in original.formats]
-    made, left_out = _further(opened, inputs, outputs, kept)
+    made, left_out = _further(opened, inputs, kept)
     described_inputs = [tensor(one, "preprocessing", inputs[one["id"]]) for one in told["inputs"]]
     described_outputs = [tensor(one, "postprocessing", outputs[one["id"]]) for one in told["outputs"]]
     return Converted(
@@ -116,7 +116,8 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
         weights=[*weights, *made],
         native=_native(opened, inputs),
         framework=_framework(values),
-        notes=[*notes, *left_out, *kept.notes, *simplified(told)],
+        notes=[*notes, *left_out, *package_paths.told(weights), *kept.notes, *simplified(told)],
+        facts=_facts(checkpoint, values),
         labels=_labels(described_inputs[0], described_outputs[0]),
         described=kept.described,
         beside=kept.files,
@@ -183,20 +184,25 @@ def _with_new_weights(original: Original, source: Path, key: str | None) -> Orig
         _asked(child.adopt, original.described, source, key or "", target)
         entry = {**before, **torch_version}
     else:
-        shutil.copyfile(source, target)
         entry = (
             {**before, **torch_version} if kind == TORCHSCRIPT else {"opset_version": _asked(child.opset_of, source)}
         )
         if before.get("source") and sha256(original.folder / before["source"]) == sha256(source):
             raise ZoowizardError(f"new_weights: {source.name} {child.NOT_NEW}")
+        _asked(child.without_folders, source, kind, target)
     entry = {name: one for name, one in entry.items() if name not in ("sha256", "parent", "authors", "external_data")}
     return with_weights(original, kind, {**entry, "source": target.relative_to(original.folder).as_posix()})
 
 
 def _test_inputs(opened: _Opened, image: Array) -> dict[str, Array]:
-    """The input tensors by id; the first is the test image."""
+    """The input tensors by id; the first is the test image. Raises ZoowizardError where others have another size."""
     first, *others = (str(one["id"]) for one in opened.told["inputs"])
     found = _tests(opened, "inputs")
+    if others and image.shape != found[first].shape:
+        raise ZoowizardError(
+            f"test_image: it has {_by(image)} values, and the package has other inputs, which fit to one of "
+            f"{_by(found[first])}; give one of that size, or none"
+        )
     return {first: image, **{name: found[name] for name in others}}
 
 
@@ -275,28 +281,41 @@ def _weights(name: str, entry: Mapping[str, Any], original: Original, kept: Kept
     return Weights(name, path, said, parent if parent in original.formats else None, files)
 
 
-def _further(
-    opened: _Opened, inputs: Mapping[str, Array], outputs: Mapping[str, Array], kept: Kept
-) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
-    """TorchScript and ONNX where the package has a state dict and not them, and sentences about what could not be."""
-    wanted = [name for name in (TORCHSCRIPT, ONNX) if name not in opened.original.formats]
-    if STATE_DICT not in opened.original.formats or not wanted or len(inputs) != 1:
+def _further(opened: _Opened, inputs: Mapping[str, Array], kept: Kept) -> tuple[tuple[Weights, ...], tuple[str, ...]]:
+    """TorchScript of a state dict, ONNX of either, where the package lacks them; sentences about what could not be."""
+    formats = opened.original.formats
+    made_of = next((name for name in (STATE_DICT, TORCHSCRIPT) if name in formats), "")
+    wanted = [name for name in (TORCHSCRIPT, ONNX) if name not in formats]
+    if not wanted:
         return (), ()
-    [described] = opened.told["inputs"]
-    image = inputs[described["id"]]
-    other = other_size(described["axes"], image)
-    shapes = (image.shape, image.shape if other is None else other.shape)
-    free = _free(described["axes"])
-    output_axes = [_free(one["axes"]) for one in opened.told["outputs"]]
-    ids = [str(one["id"]) for one in opened.told["outputs"]]
+    could_not = f"{' and '.join(wanted)} could not be added"
+    if not made_of:
+        return (), (f"{could_not}: they are made of a state dict or of TorchScript, and the package has neither.",)
+    if not on_one_grid(opened.told["inputs"]):
+        return (), (f"{could_not}: its inputs do not have the same sizes, as is needed for that.",)
+    axes = opened.told["inputs"][0]["axes"]
+    image = next(iter(inputs.values()))
+    other = other_size(axes, image)
+    channels = {name: one.shape[1] if one.ndim > 1 else 1 for name, one in inputs.items()}
+    shapes = [image.shape, image.shape if other is None else other.shape]
+    if len(inputs) > 1:
+        shapes = [(one[0], sum(channels.values()), *one[2:]) for one in shapes]
+    free_of_outputs = {str(one["id"]): _free(one["axes"]) for one in opened.told["outputs"]}
+    exporting = child.Wanted(channels, (shapes[0], shapes[1]), _free(axes), free_of_outputs)
     folder = opened.original.folder / "zoowizard-made"
     folder.mkdir()
     try:
-        made = _asked(child.export, opened.original.described, wanted, shapes, free, output_axes, ids, folder)
+        made = _asked(child.export, opened.original.described, made_of, wanted, exporting, folder)
     except ZoowizardError as problem:
-        return (), (f"{' and '.join(wanted)} could not be added: {problem}.",)
+        return (), (f"{could_not}: {problem}.",)
     assert isinstance(made, child.Exports)
     return tuple(replace(one, path=kept.take(one.path)) for one in made.weights), made.left_out
+
+
+def _facts(checkpoint: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of fine-tuned weights, what the original tells of its own: it does not hold for these."""
+    told = values_of(package.look(checkpoint)).get("validation")
+    return {"original": {"validation": told.value}} if told is not None and values.get("new_weights") else {}
 
 
 def _free(axes: Sequence[Mapping[str, Any]]) -> dict[int, str]:
@@ -313,19 +332,28 @@ def _native(opened: _Opened, inputs: Mapping[str, Array]) -> Native:
     """Runs the original on views of its test input."""
     first, *others = inputs
     axes = opened.told["inputs"][0]["axes"]
+    resizes = on_one_grid(opened.told["inputs"])
 
     def to_input(image: Array) -> Mapping[str, Array]:
-        return {first: image, **{name: inputs[name] for name in others}}
+        further = {name: inputs[name] for name in others}
+        if image.shape != inputs[first].shape:
+            further = {name: _in_other_size(axes, one) for name, one in further.items()}
+        return {first: image, **further}
 
     def pictures(image: Array) -> Mapping[str, Array]:
         views = {"as it is": image, "mirrored": mirrored(axes, image)}
-        other = None if others else other_size(axes, image)
+        other = other_size(axes, image) if resizes else None
         return views if other is None else {**views, "another size": other}
 
     def outputs(image: Array) -> Mapping[str, Array]:
         return opened.run(to_input(image), opened.original.formats[0])
 
     return Native(to_input=to_input, outputs=outputs, pictures=pictures)
+
+
+def _in_other_size(axes: Sequence[Mapping[str, Any]], image: Array) -> Array:
+    other = other_size(axes, image)
+    return image if other is None else other
 
 
 def _labels(image: TensorDescription, output: TensorDescription) -> Array | None:

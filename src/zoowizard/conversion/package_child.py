@@ -1,5 +1,6 @@
 """What is done with a stranger's package in a clean process: the zoo's library reads it, its network runs."""
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ NOT_NEW: Final = (
     "holds the very same numbers as the package itself; give the weights of the fine-tuned model, or leave new_weights "
     "out"
 )
+IN_TORCHSCRIPT: Final = "failed in the TorchScript interpreter"
+"""Where PyTorch begins so, what went wrong stands at the end."""
 MOST_POINTS: Final = 5
 MOST_NAMED: Final = 3
 
@@ -25,6 +28,20 @@ class Exports:
 
     weights: tuple[Weights, ...]
     left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How formats are made; see `any_network.formats.Exporting`, of which torch would have to be imported.
+
+    `channels` of each input by its id, two `shapes` of all inputs in one, `free` axes of any size by their names, and
+    those of each output by its id.
+    """
+
+    channels: Mapping[str, int]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    free: Mapping[int, str]
+    free_of_outputs: Mapping[str, Mapping[int, str]]
 
 
 def in_05(description: Path) -> dict[str, Any]:
@@ -93,7 +110,8 @@ def in_a_line(problem: BaseException) -> str:
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__
         if inner is None:
             lines = str(seen).strip().splitlines() or ["no message"]
-            return printable(f"{type(seen).__name__}: {lines[0][:300]}")
+            told = lines[-1].strip() if IN_TORCHSCRIPT in lines[0] else lines[0]
+            return printable(f"{type(seen).__name__}: {told.removeprefix('RuntimeError: ')[:300]}")
         seen = inner
 
 
@@ -108,7 +126,7 @@ def adopt(description: Path, source: Path, key: str, target: Path) -> None:
     from zoowizard.conversion.pytorch_fit import fits, shapes_of, stripped
     from zoowizard.conversion.pytorch_state import chosen, tensors
 
-    described = _state_dict_of(description)
+    described = _weights_of(description).pytorch_state_dict
     known = load_torch_model(described, load_state=False).state_dict()
     state = chosen(source, key)
     found, wanted = tensors(source, state), shapes_of(known)
@@ -156,33 +174,31 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
 
 
-def export(
-    description: Path,
-    wanted: Sequence[str],
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
-    free: Mapping[int, str],
-    output_axes: Sequence[Mapping[int, str]],
-    ids: Sequence[str],
-    folder: Path,
-) -> Exports:
-    """Make TorchScript and ONNX, as `wanted`, of the state dict of a package; each is compared with it at two shapes.
-
-    `shapes` are of the input, `free` its axes of any size by their names, `output_axes` those of the outputs.
-    """
+def export(description: Path, made_of: str, formats_wanted: Sequence[str], wanted: Wanted, folder: Path) -> Exports:
+    """Make the formats that are wanted of a package's `made_of`; each is compared with it at two shapes."""
+    import torch
     from bioimageio.core.backends.pytorch_backend import load_torch_model
 
     from zoowizard.conversion.any_network import formats
 
-    loaded = load_torch_model(_state_dict_of(description), load_state=True, devices=["cpu"]).eval()
-    exporting = formats.Exporting(shapes, free, output_axes, ids)
+    weights = _weights_of(description)
+    loaded: torch.nn.Module
+    if made_of == "torchscript":
+        path = description.parent / str(weights.torchscript.source.path)
+        loaded = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    else:
+        loaded = load_torch_model(weights.pytorch_state_dict, load_state=True, devices=["cpu"]).eval()
+    exporting = formats.Exporting(
+        wanted.channels, wanted.shapes, wanted.free, list(wanted.free_of_outputs.values()), list(wanted.free_of_outputs)
+    )
     made, left_out = [], []
     for name, make, file in (
         ("torchscript", formats.torchscript, "weights-torchscript.pt"),
         ("onnx", formats.onnx_file, "weights.onnx"),
     ):
-        if name in wanted:
+        if name in formats_wanted:
             try:
-                made.append(make(loaded, exporting, folder / file, "pytorch_state_dict"))
+                made.append(make(loaded, exporting, folder / file, made_of))
             except formats.LeftOut as reason:
                 left_out.append(str(reason))
     return Exports(tuple(made), tuple(left_out))
@@ -208,9 +224,30 @@ def opset_of(path: Path) -> int:
     return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
 
 
-def _state_dict_of(description: Path) -> Any:
+def without_folders(source: Path, weight_format: str, target: Path) -> None:
+    """Copy TorchScript or ONNX without what it remembers of the machine that made it."""
+    if weight_format == "torchscript":
+        from zoowizard.conversion.saved_torchscript import without_debug_records
+
+        try:
+            without_debug_records(source, target)
+        except Exception:  # an archive that this version of torch reads, and writes otherwise
+            shutil.copyfile(source, target)
+        return
+    import onnx
+
+    from zoowizard.conversion.any_network.formats import forget_machine
+
+    model = onnx.load_model(str(source), load_external_data=False)
+    if forget_machine(model):
+        onnx.save_model(model, str(target))
+    else:
+        shutil.copyfile(source, target)
+
+
+def _weights_of(description: Path) -> Any:
     from bioimageio.spec import load_model_description
 
     with warnings.catch_warnings(action="ignore"):
         model = load_model_description(description, perform_io_checks=False)
-    return model.weights.pytorch_state_dict
+    return model.weights

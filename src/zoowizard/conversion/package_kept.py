@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoowizard.conversion.package_original import Original
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.package_contents import Contents
-from zoowizard.families.package_fields import check_parent
+from zoowizard.families.package_fields import NOT_IN_ZOO, check_parent
 from zoowizard.families.package_references import ATTACHMENT, CODE, COVER, DOCUMENTATION
 from zoowizard.families.package_told import made_by, plain, values_of
 from zoowizard.families.pickles import printable
@@ -73,13 +73,15 @@ def kept_of(contents: Contents, original: Original, values: Mapping[str, Any], f
     if documented is not None:
         attached.append(kept.take(documented))
         kept.files.append(attached[-1])
-        kept.notes.append(f"The documentation of the original package is kept as {attached[-1].name}.")
+        kept.notes.append(_documentation(attached[-1].name, bool(values.get("new_weights"))))
     kept.described["attachments"] = [{"source": one.name} for one in dict.fromkeys(attached)]
     if not values.get("new_weights") and not is_own:
         _keep_covers(kept, original)
     kept.described["config"] = _config(told)
     kept.described |= {key: told[key] for key, kind in _COPIED.items() if isinstance(told.get(key), kind)}
     parent = values.get("parent") if values.get("new_weights") else _known(contents, "parent_of_original")
+    if parent == NOT_IN_ZOO:
+        parent = None
     if parent and check_parent(parent) is None:
         kept.described["parent"] = {"id": parent}
     elif parent:
@@ -89,6 +91,16 @@ def kept_of(contents: Contents, original: Original, values: Mapping[str, Any], f
     kept.described["packaged_by"] = [_credit(one) for one in named if one.get("name")]
     kept.described = {key: plain(one) for key, one in kept.described.items() if one not in (None, [], {})}
     return kept
+
+
+def _documentation(name: str, has_new_weights: bool) -> str:
+    kept = f"The documentation of the original package is kept as {name}"
+    if not has_new_weights:
+        return f"{kept}."
+    return (
+        f"{kept}, for what it tells of the data and the use. Its numbers are those of the original weights: nothing in "
+        "it was measured again with the fine-tuned ones."
+    )
 
 
 def _keep_covers(kept: Kept, original: Original) -> None:

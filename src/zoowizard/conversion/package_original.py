@@ -16,7 +16,7 @@ import yaml
 
 from zoowizard.conversion.package_remote import fetch
 from zoowizard.errors import ZoowizardError
-from zoowizard.families import package
+from zoowizard.families import origins, package
 from zoowizard.families.package_contents import Contents, why_not_inside
 from zoowizard.families.package_references import ENVIRONMENT, ICON, NEEDED, Reference, references, weights_in
 from zoowizard.families.pickles import printable
@@ -80,6 +80,7 @@ def laid_out(checkpoint: Path, folder: Path, say: Callable[[str], object] = str)
     else:
         folder.mkdir(parents=True)
     told: dict[str, Any] = copy.deepcopy(dict(contents.told))
+    own_networks = _take_own_networks(told, folder)
     found: list[tuple[Reference, Path]] = []
     lost: dict[str, list[str]] = {}
     fetched: dict[str, Path | str] = {}
@@ -108,11 +109,27 @@ def laid_out(checkpoint: Path, folder: Path, say: Callable[[str], object] = str)
         raise ZoowizardError(
             _without(checkpoint, [*reasons_told, *(one for name in reasons for one in lost.get(name, ()))])
         )
-    notes = [f"{name} was left out: {reason}." for name, reason in reasons.items() if reason]
+    notes = own_networks + [f"{name} was left out: {reason}." for name, reason in reasons.items() if reason]
     notes += [f"Left out of the package: {sentence}." for sentences in lost.values() for sentence in sentences]
     _keep_weights(told, formats)
     ordered = sorted(formats, key=lambda name: weights_in(told)[name].get("parent") is not None)
     return Original(folder, described(told, folder), told, tuple(ordered), tuple(found), tuple(notes))
+
+
+def _take_own_networks(told: dict[str, Any], folder: Path) -> list[str]:
+    """Put zoowizard's own file in the place of a network out of a library, which few have; gives what to say of it."""
+    notes = []
+    for entry in weights_in(told).values():
+        if isinstance(entry, dict) and (own := origins.own_network(entry.get("architecture"))) is not None:
+            file, kwargs = own
+            shutil.copyfile(file, folder / file.name)
+            library = str(entry["architecture"]["import_from"]).partition(".")[0]
+            entry["architecture"] = {
+                "source": file.name, "sha256": sha256(file), "callable": "UNet", "kwargs": kwargs,
+            }  # fmt: skip
+            entry.pop("dependencies", None)
+            notes.append(f"The package brings its network as {file.name}, so that it needs no {library} any more.")
+    return notes
 
 
 def described(told: Mapping[str, Any], folder: Path) -> Path:

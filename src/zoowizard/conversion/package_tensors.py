@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 
 from zoowizard.conversion.converted import Array, TensorDescription
-from zoowizard.drafts.pixels import parse_pixel_size
+from zoowizard.drafts.pixels import parse_voxel_size
+from zoowizard.errors import ZoowizardError
 
 _UNSAID: Final[Mapping[str, Any]] = {
     "description": "",
@@ -83,13 +84,15 @@ def _sample(axes: Sequence[Mapping[str, Any]], test_tensor: Array) -> tuple[Arra
 
 
 def with_pixel_size(told: Mapping[str, Any], pixel_size: str) -> dict[str, Any]:
-    """Inputs and outputs whose axes y and x have this size.
+    """Inputs and outputs whose axes y and x, and z where three are told, have this size.
 
     Sizes of outputs are told by the ratio of the scales (`SizeReference` of bioimageio.spec.model.v0_5): those that
-    refer to such an axis are scaled alike.
+    refer to such an axis are scaled alike. Raises ZoowizardError where three are told and the first input has no z.
     """
-    size = parse_pixel_size(pixel_size)
-    wanted = {"y": size.y, "x": size.x}
+    size = parse_voxel_size(pixel_size)
+    wanted = {"y": size.y, "x": size.x, **({} if size.z is None else {"z": size.z})}
+    if "z" in wanted and all(axis.get("id") != "z" for axis in told["inputs"][0]["axes"]):
+        raise ZoowizardError("pixel_size: it has three sizes, and the package takes 2-D images; write height x width")
     factors: dict[tuple[str, str], float] = {}
     sides: dict[str, list[Any]] = {}
     for side in ("inputs", "outputs"):
@@ -109,6 +112,28 @@ def with_pixel_size(told: Mapping[str, Any], pixel_size: str) -> dict[str, Any]:
 
 def _is_reference(size: Any) -> bool:
     return isinstance(size, Mapping) and "tensor_id" in size
+
+
+def on_one_grid(inputs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether inputs differ in their channels only: batch and channel first, then axes of the same sizes."""
+    first, *others = inputs
+    kinds = [one["type"] for one in first["axes"]]
+    return not others or (
+        kinds[:2] == ["batch", "channel"]
+        and all(kinds == [one["type"] for one in other["axes"]] for other in others)
+        and all(_are_alike(first, *pair) for other in others for pair in zip(first["axes"], other["axes"], strict=True))
+    )
+
+
+def _are_alike(first: Mapping[str, Any], axis: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if axis["type"] != "space":
+        return True
+    size = other.get("size")
+    if isinstance(size, Mapping) and "tensor_id" in size:
+        is_same = (size["tensor_id"], size["axis_id"]) == (first["id"], axis["id"])
+        scales = [float(one.get("scale") or 1) for one in (axis, other)]
+        return is_same and not size.get("offset") and scales[0] == scales[1]
+    return axis["id"] == other["id"] and axis.get("size") == size
 
 
 def other_size(axes: Sequence[Mapping[str, Any]], image: Array) -> Array | None:

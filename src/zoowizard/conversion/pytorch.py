@@ -7,7 +7,7 @@ import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from zoowizard.conversion import pytorch_fit, pytorch_state
 from zoowizard.conversion.any_network import conversion, formats, probed
 from zoowizard.conversion.any_network.formats import Exporting, LeftOut
-from zoowizard.conversion.any_network.original import Original
+from zoowizard.conversion.any_network.original import ONLY, Original
 from zoowizard.conversion.any_network.probed import Pictured
 from zoowizard.conversion.converted import Array, Converted, Native, Weights
 from zoowizard.conversion.probing.networks import Network, of_module
 from zoowizard.conversion.probing.padding import CALLABLE, PREFIX, Margins, padded, padded_source
-from zoowizard.conversion.pytorch_architecture import Architecture, copied, made
+from zoowizard.conversion.pytorch_architecture import Architecture, copied, made, require_inputs
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.arguments import MORE, arguments
 from zoowizard.families.arguments import PREFIX as ARGUMENT
+from zoowizard.families.further_inputs import parts
+from zoowizard.families.pytorch import with_further_inputs
 from zoowizard.jobs.steps import Step
 
 ACCEPTS: Final = conversion.ACCEPTS
@@ -39,7 +41,11 @@ USES: Final = (
 )
 LATE: Final = ("torch.onnx.utils", "torch._dynamo")
 """What PyTorch imports only when it traces and exports."""
-read_image = conversion.read_image
+
+
+def read_image(checkpoint: Path, values: Mapping[str, Any]) -> Array:
+    """See `any_network.conversion.read_image`."""
+    return conversion.read_image(checkpoint, with_further_inputs(values))
 
 
 def preload(folder: Path) -> None:
@@ -54,6 +60,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     Raises ZoowizardError, in words for a person, where the network cannot be made, where the checkpoint is not its, and
     where the answers do not go with it.
     """
+    values = with_further_inputs(values)
     architecture, state, original = _given(checkpoint, values, folder, step)
     assert original.module is not None
     write = functools.partial(_written, architecture, original.module, state, folder)
@@ -65,6 +72,7 @@ def probe(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Pat
 
     Raises ZoowizardError as `convert` does.
     """
+    values = with_further_inputs(values)
     _, _, original = _given(checkpoint, values, folder, step)
     return probed.probe(original, values, image, folder, step)
 
@@ -78,17 +86,22 @@ def _given(
     module, state = _loaded(checkpoint, architecture, values)
     with (folder / "weights.pt").open("wb") as file:  # torch ends the whole process where the disk is full
         torch.save(state, file)
-    load = functools.partial(_network, architecture, folder / "weights.pt")
-    return architecture, state, _original(checkpoint, architecture, module, state, load)
+    channels = _channels(architecture, module, values)
+    load = functools.partial(_network, architecture, folder / "weights.pt", channels)
+    return architecture, state, _original(checkpoint, architecture, module, state, channels, load)
 
 
 def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Native:
     """The network as the person's own code makes it, without converting; made when it first predicts."""
+    values = with_further_inputs(values)
 
     def load() -> Original:
         architecture = _architecture(values, folder)
         module, state = _loaded(checkpoint, architecture, values)
-        return _original(checkpoint, architecture, module, state, lambda: of_module(module))
+        channels = _channels(architecture, module, values)
+        return _original(
+            checkpoint, architecture, module, state, channels, lambda: of_module(module, channels=channels)
+        )
 
     return conversion.native_again(load, values, facts)
 
@@ -119,15 +132,27 @@ def _loaded(
     return module, {name: given.get(name, one).clone().contiguous() for name, one in known.items()}
 
 
-def _network(architecture: Architecture, weights: Path) -> Network:
+def _channels(architecture: Architecture, module: nn.Module, values: Mapping[str, Any]) -> list[int]:
+    """Of each input, where there are several. Raises ZoowizardError where images are missing for some."""
+    given = parts(values)
+    require_inputs(architecture, module, len(given))
+    return [one.channels for one in given] if len(given) > 1 else []
+
+
+def _network(architecture: Architecture, weights: Path, channels: Sequence[int]) -> Network:
     """In the process of the probing."""
     module = made(architecture)
     module.load_state_dict(torch.load(weights, "cpu", weights_only=True))
-    return of_module(module)
+    return of_module(module, channels=channels)
 
 
 def _original(
-    checkpoint: Path, architecture: Architecture, module: nn.Module, state: Mapping[str, Tensor], load: Any
+    checkpoint: Path,
+    architecture: Architecture,
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    channels: Sequence[int],
+    load: Callable[[], Network],
 ) -> Original:
     digest = hashlib.sha256(json.dumps([architecture.name, dict(architecture.arguments)]).encode())
     if architecture.file is not None:
@@ -137,10 +162,12 @@ def _original(
         digest.update(tensor.cpu().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return Original(
         load=load,
-        network=of_module(module),
+        network=of_module(module, channels=channels),
         name=checkpoint.name,
         identity=digest.hexdigest(),
         framework=f"PyTorch {formats.version()}",
+        input_dtypes=[*ONLY * max(1, len(channels))],
+        channels=channels,
         module=module,
     )
 

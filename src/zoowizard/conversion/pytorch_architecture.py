@@ -82,7 +82,6 @@ def made(architecture: Architecture) -> nn.Module:
             f"network: {architecture} gives {_a(network)}, which is no network of PyTorch (torch.nn.Module); name the "
             "class of the network, or a function that returns one"
         )
-    _require_one_input(architecture, network)
     return network.eval()
 
 
@@ -187,17 +186,25 @@ def _hint(architecture: Architecture, problem: BaseException) -> str:
     return f"; check argument_{named[0]}" if named else "; check its arguments"
 
 
-def _require_one_input(architecture: Architecture, network: nn.Module) -> None:
+def require_inputs(architecture: Architecture, network: nn.Module, given: int) -> None:
+    """Raises ZoowizardError where `forward` does not take as many inputs as images are given."""
     try:
         parameters = inspect.signature(network.forward).parameters.values()
     except (TypeError, ValueError):
         return
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    wanted = [one.name for one in parameters if one.default is one.empty and one.kind in plain]
-    if len(wanted) > 1:
+    known = [one for one in parameters if one.kind in plain]
+    wanted = [one.name for one in known if one.default is one.empty]
+    if len(wanted) > given:
         raise ZoowizardError(
-            f"network: {architecture.callable} takes {len(wanted)} inputs ({', '.join(wanted)}); so far only networks "
-            "with one input can be packaged"
+            f"further_inputs: {architecture.callable} takes {len(wanted)} inputs ({', '.join(wanted)}), and the first "
+            f"{given} are known; write what the others are called ({', '.join(wanted[given:])}), and give an image for "
+            "each"
+        )
+    if len(known) < given and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        every = ", ".join(one.name for one in known)
+        raise ZoowizardError(
+            f"further_inputs: {architecture.callable} takes {len(known)} inputs ({every}), and {given} are given"
         )
 
 

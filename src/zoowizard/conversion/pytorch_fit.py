@@ -22,6 +22,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 MOST_TRIED: Final = 400
 MOST_SECONDS: Final = 10.0
 FARTHEST: Final = 4
+LEAST_CHANNELS: Final = 8
+"""A list of smaller numbers is taken for strides or sizes of kernels, not for channels."""
 _COUNTED: Final = "num_batches_tracked"
 """Older versions of torch did not save it, and nothing depends on it."""
 _LEVELS: Final = re.compile(r"depth|level|stage", re.IGNORECASE)
@@ -83,17 +85,21 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     except RuntimeError as problem:
         lines = str(problem).strip().splitlines()
         raise ZoowizardError(f"the checkpoint does not go into the network: {lines[-1].strip()}") from problem
-    for name, one in network.named_parameters():
-        if name in state and not torch.equal(_numbers(one), _numbers(state[name].to(one.dtype))):
+    held = [*network.named_parameters(), *network.named_buffers()]
+    for name, one in held:
+        if name in state and not name.endswith(_COUNTED) and not _are_same(one, state[name]):
             raise ZoowizardError(
                 f"network: after loading, {name} is not what the checkpoint holds: the network's own code changes what "
                 "it loads (load_state_dict, or a hook); take that out of it, or save the weights as they are used"
             )
 
 
-def _numbers(tensor: Tensor) -> Tensor:
-    """For comparing: NaN are the same then."""
-    return torch.nan_to_num(tensor.detach().cpu())
+def _are_same(held: Tensor, given: Tensor) -> bool:
+    """Whether a network holds what a checkpoint gave it; NaN are the same here."""
+    ours, theirs = held.detach().cpu(), given.detach().cpu().to(held.dtype)
+    if ours.shape != theirs.shape:
+        return False
+    return bool(((ours == theirs) | ((ours != ours) & (theirs != theirs))).all())
 
 
 def mismatch(architecture: Architecture, given: Shapes, wanted: Shapes) -> str:
@@ -166,9 +172,11 @@ def _changes(architecture: Architecture, given: Shapes) -> Iterator[dict[str, An
 
 
 def _others(value: Any, given: Shapes) -> list[Any]:
-    """What may be meant instead of a whole number, or of yes or no."""
+    """What may be meant instead of a whole number, of a list of them, or of yes or no."""
     if isinstance(value, bool):
         return [not value]
+    if isinstance(value, list | tuple) and value and all(type(one) is int for one in value):
+        return _other_lists([*value], given)
     if not isinstance(value, int):
         return []
     weights = [shape for shape in given.values() if len(shape) > 2]
@@ -177,12 +185,25 @@ def _others(value: Any, given: Shapes) -> list[Any]:
     return [one for one in dict.fromkeys([*near, *told, 2 * value, value // 2]) if one > 0 and one != value]
 
 
+def _other_lists(value: list[int], given: Shapes) -> list[list[int]]:
+    """The channels of the checkpoint as they grow from level to level, and the list for more or fewer levels."""
+    channels: list[int] = []
+    for shape in given.values():
+        if max(value) >= LEAST_CHANNELS and len(shape) > 2 and shape[0] > max(channels, default=0):
+            channels.append(shape[0])
+    factor = 2 if sorted(set(value)) == value and len(value) > 1 else 1
+    longer = [*value, value[-1] * factor, value[-1] * factor**2]
+    found = [channels[:number] for number in range(len(channels), 0, -1)]
+    found += [value[:-1], longer[:-1], value[:-2], longer]
+    return [one for number, one in enumerate(found) if one and one != value and one not in found[:number]]
+
+
 def _try(architecture: Architecture, other: Mapping[str, Any], ours: Shapes, theirs: Shapes) -> str:
     had = {**defaults_of(architecture), **architecture.arguments}
     advice = " and ".join(f"{name}={value!r}" for name, value in other.items())
     if len(other) == 1:
         name, value = next(iter(other.items()))
-        if _LEVELS.search(name):
+        if _LEVELS.search(name) and isinstance(value, int):
             built = f"the network was built with {had[name]}"
             return f"argument_{name}: the checkpoint has {value} levels, {built}: try {advice}"
     was = " and ".join(f"{name}={had[name]!r}" for name in other)

@@ -16,7 +16,7 @@ from torch import nn
 
 from zoowizard.conversion.any_network import conversion, formats, probed
 from zoowizard.conversion.any_network.formats import Exporting, LeftOut
-from zoowizard.conversion.any_network.original import Original
+from zoowizard.conversion.any_network.original import ONLY, Original
 from zoowizard.conversion.any_network.probed import Pictured
 from zoowizard.conversion.converted import Array, Converted, Native, Weights
 from zoowizard.conversion.probing.apart import in_a_line
@@ -24,6 +24,7 @@ from zoowizard.conversion.probing.networks import of_module, of_torchscript
 from zoowizard.conversion.probing.padding import Margins, padded
 from zoowizard.conversion.saved_torchscript import without_debug_records
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.further_inputs import parts
 from zoowizard.jobs.steps import Step
 
 ACCEPTS: Final = conversion.ACCEPTS
@@ -45,7 +46,7 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
     Raises ZoowizardError, in words for a person, where it cannot be loaded, and where the answers do not go with it.
     """
     step.progress(0.02, "loading the network")
-    original = _original(checkpoint)
+    original = _original(checkpoint, values)
     assert original.module is not None
     write = functools.partial(_written, checkpoint, original.module, folder)
     return conversion.convert(original, values, image, folder, write, step)
@@ -53,39 +54,42 @@ def convert(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: P
 
 def native(checkpoint: Path, values: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Native:
     """The file again, without converting it; loaded when it first predicts."""
-    return conversion.native_again(functools.partial(_original, checkpoint), values, facts)
+    return conversion.native_again(functools.partial(_original, checkpoint, values), values, facts)
 
 
 def probe(checkpoint: Path, values: Mapping[str, Any], image: Array, folder: Path, step: Step) -> Pictured:
     """What the network is, and what it gives after each normalisation; see `any_network.probed.probe`."""
     step.progress(0.02, "loading the network")
-    return probed.probe(_original(checkpoint), values, image, folder, step)
+    return probed.probe(_original(checkpoint, values), values, image, folder, step)
 
 
-def _original(checkpoint: Path) -> Original:
+def _original(checkpoint: Path, values: Mapping[str, Any]) -> Original:
     try:
         module: Any = torch.jit.load(str(checkpoint), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as problem:
         raise ZoowizardError(f"{checkpoint.name}: PyTorch cannot load it: {in_a_line(problem)}") from problem
-    _require_one_input(checkpoint, module)
+    given = parts(values)
+    _require_inputs(checkpoint, module, len(given))
+    channels = [one.channels for one in given] if len(given) > 1 else []
     with checkpoint.open("rb") as file:
         identity = hashlib.file_digest(file, "sha256").hexdigest()
     return Original(
-        load=functools.partial(of_torchscript, checkpoint),
-        network=of_module(module),
+        load=functools.partial(of_torchscript, checkpoint, channels=channels),
+        network=of_module(module, channels=channels),
         name=checkpoint.name,
         identity=identity,
         framework=f"PyTorch {formats.version()} (TorchScript)",
+        input_dtypes=[*ONLY * len(given)],
+        channels=channels,
         module=module,
     )
 
 
-def _require_one_input(checkpoint: Path, module: Any) -> None:
+def _require_inputs(checkpoint: Path, module: Any, given: int) -> None:
     wanted = [one.name for one in module.forward.schema.arguments[1:] if not one.has_default_value()]
-    if len(wanted) != 1:
+    if len(wanted) != given:
         raise ZoowizardError(
-            f"{checkpoint.name}: its network takes {len(wanted)} inputs ({', '.join(wanted)}); so far only networks "
-            "with one input can be packaged"
+            f"{checkpoint.name}: its network takes {len(wanted)} inputs ({', '.join(wanted)}), and {given} are known"
         )
 
 

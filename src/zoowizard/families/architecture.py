@@ -108,6 +108,26 @@ def signature(code: Code, name: str) -> Signature | None:
     return None if found is None else _signature(*found)
 
 
+def inputs_of(code: Code, name: str) -> Sequence[str] | None:
+    """What `forward` of the class `name` takes and has no default for; None where that cannot be told from the file."""
+    found = _resolved(code, name, MOST_HOPS)
+    for _ in range(MOST_HOPS):
+        if found is None:
+            break
+        code, one = found
+        if isinstance(one, ast.FunctionDef):
+            made = [_last(part.value.func) for part in ast.walk(one)
+                    if isinstance(part, ast.Return) and isinstance(part.value, ast.Call)]  # fmt: skip
+            found = _resolved(code, made[0], MOST_HOPS) if len(made) == 1 and made[0] != one.name else None
+            continue
+        own = next((part for part in one.body if isinstance(part, ast.FunctionDef) and part.name == "forward"), None)
+        if own is not None:
+            plain = [*own.args.posonlyargs, *own.args.args]
+            return [each.arg for each in plain[1 : len(plain) - len(own.args.defaults)]]
+        found = next((there for base in one.bases if (there := _resolved(code, _last(base), MOST_HOPS))), None)
+    return None
+
+
 def in_library(dotted: str) -> tuple[Code, str]:
     """The file of an installed library that defines what a dotted name stands for, and its name there.
 

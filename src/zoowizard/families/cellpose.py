@@ -10,6 +10,7 @@ from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.families import cellpose_told as told
 from zoowizard.families.cellpose_fields import LICENCE, PACKAGE_KIND, TEST_IMAGE, THRESHOLDS, check_diameter
+from zoowizard.families.cellpose_fields import draws as draws
 from zoowizard.families.cellpose_keys import CPnet, State, cpnet, is_segformer, state_of
 from zoowizard.families.cellpose_names import built_in as built_in
 from zoowizard.families.cellpose_names import named_like as named_like

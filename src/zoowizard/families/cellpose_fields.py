@@ -29,6 +29,11 @@ def _licence_hint(answer: Any) -> str | None:
     )
 
 
+def draws(values: Mapping[str, Any]) -> bool:
+    """Whether a package of these answers gives label images."""
+    return values.get(PACKAGE_KIND.name) != "flows"
+
+
 def _kind_hint(answer: Any) -> str | None:
     if answer != "flows":
         return None

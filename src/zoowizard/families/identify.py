@@ -12,25 +12,30 @@ from typing import Any, Final
 
 from zoowizard.drafts.locks import MODELS_LOCK
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families import package, pytorch
 from zoowizard.families.epochs import name_and_epoch, order
-from zoowizard.families.family import Recognition
+from zoowizard.families.family import Recognition, files_of
 from zoowizard.families.kin import kin
-from zoowizard.families.pickles import NotFromTorchSave, look, opened, printable, starts_like_a_checkpoint
-from zoowizard.families.registry import FAMILIES
-from zoowizard.families.state_dicts import SAFETENSORS
+from zoowizard.families.pickles import (
+    TORCH_ENDINGS,
+    NotFromTorchSave,
+    look,
+    opened,
+    printable,
+    starts_like_a_checkpoint,
+)
+from zoowizard.families.registry import FAMILIES, family
 from zoowizard.families.trainings import grouped
 
-TORCH_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".pytorch"})
-EXPORTED_SUFFIXES: Final = frozenset({".onnx", ".pt2", ".ptl", ".torchscript", SAFETENSORS})
+ENDINGS: Final = (*TORCH_ENDINGS, *(ending for one in FAMILIES for ending in files_of(one).endings))
+"""What is called so is a model, or should be."""
+SHARED_ENDINGS: Final = tuple(ending for one in FAMILIES for ending in files_of(one).shared)
+"""What is called so may be a model."""
 WORTH_PROCESSES: Final = 8
 """From so many folders on, other processes are worth their start."""
-PACKAGE_ENDINGS: Final = (".zip", *package.ENDINGS)
-"""How packages are called that lie among other files."""
 BLOCKING: Final = frozenset({"no-weights", "not-segmentation", "not-convertible"})
 """The codes of the warnings that stand in the way of a package."""
 SMALLEST_BARE: Final = 100_000
-"""Bytes. Cellpose writes checkpoints without an ending, of 26 MB and more; what is smaller is not looked into."""
+"""Bytes. The smallest models without an ending have 26 MB; what is smaller than this is not looked into."""
 MOST_BARE: Final = 500
 """So many files without an ending are looked into in one folder."""
 _BARE: Final = re.compile(r"[^.]+(?:\.\d\w*)*")
@@ -63,11 +68,11 @@ def identify(path: Path) -> list[Recognition]:
 
 def _file(path: Path) -> Recognition:
     """A file that was asked for by name: always an answer, a refusal if need be."""
-    named_so = path.suffix.lower() in TORCH_SUFFIXES | EXPORTED_SUFFIXES
+    named_so = is_called(path.name, ENDINGS)
     try:
         with opened(path):
             pass
-        if path.suffix.lower() in (".zip", ".yaml", ".yml") and (found := _package(path)) is not None:
+        if (found := _of_shared_ending(path)) is not None:
             return found
         if named_so or starts_like_a_checkpoint(path):
             return _known(path) or _unknown(path)
@@ -88,11 +93,10 @@ def _file(path: Path) -> Recognition:
 def _known(path: Path) -> Recognition | None:
     """What the first family that knows it says. Raises what it raises, NotFromTorchSave only where none knows it."""
     foreign = None
-    # The first bytes of a safetensors file are a number, which may look like any other file.
-    asked = FAMILIES if path.suffix.lower() != SAFETENSORS else (pytorch,)
-    for family in asked:
+    # Those first whose ending it has: to others it may look like a file of theirs, and a damaged one.
+    for one in sorted(FAMILIES, key=lambda one: not is_called(path.name, files_of(one).endings)):
         try:
-            if (found := family.recognise(path)) is not None:
+            if (found := one.recognise(path)) is not None:
                 return found
         except NotFromTorchSave as problem:
             foreign = foreign or problem
@@ -154,10 +158,10 @@ def look_in(folder: Path) -> tuple[list[Recognition], list[Path]]:
     if run is not None:
         # Other runs may lie in a run's folder, but the checkpoints in it and in its `weights` are its own.
         return [run], [folder / name for name in below if name != "weights"]
-    named = [Path(entry.path) for entry in listed if _is_checkpoint(entry)]
-    bare = [Path(entry.path) for entry in listed if may_be_bare(entry)]
-    packages = [Path(entry.path) for entry in listed if _is_package(entry)]
-    found = [*_files(named), *_bare_files(bare), *_packages(packages)]
+    named = [Path(entry.path) for entry in listed if is_called(entry.name, ENDINGS) and _is_file(entry)]
+    bare = [Path(entry.path) for entry in listed if _may_be_bare(entry)]
+    shared = [Path(entry.path) for entry in listed if _may_be_shared(entry)]
+    found = [*_files(named), *_bare_files(bare), *_shared_files(shared)]
     return sorted(found, key=lambda one: one.path.parts), [folder / name for name in below]
 
 
@@ -168,20 +172,29 @@ def _known_or_refused(path: Path) -> Recognition | None:
         return _refused(path, problem)
 
 
-def _package(path: Path) -> Recognition | None:
-    """A zip or a description, which no other family has a say in."""
-    try:
-        return package.recognise(path)
-    except ZoowizardError as problem:
-        return _refused(path, problem)
+def _of_shared_ending(path: Path) -> Recognition | None:
+    """What a family says whose files have this ending, which others use as well; None where it has none such."""
+    for one in FAMILIES:
+        if not is_called(path.name, files_of(one).shared):
+            continue
+        try:
+            if (found := one.recognise(path)) is not None:
+                return found
+        except ZoowizardError as problem:
+            return _refused(path, problem)
+    return None
 
 
-def _packages(paths: Sequence[Path]) -> Iterator[Recognition]:
-    """Anything may be a zip: of those that cannot be read, only what could do harm is told."""
+def _shared_files(paths: Sequence[Path]) -> Iterator[Recognition]:
+    """Anything may be a zip: what cannot be read is told only where it could do harm, or has a family's name."""
     for path in paths:
-        found = _package(path)
-        if found is not None and (not found.refused or found.unsafe or path.suffix.lower() != ".zip"):
+        found = _of_shared_ending(path)
+        if found is not None and (not found.refused or found.unsafe or _is_named_like_a_model(path)):
             yield found
+
+
+def _is_named_like_a_model(path: Path) -> bool:
+    return any(one.named_like(path.name) for one in FAMILIES)
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Recognition]:
@@ -193,7 +206,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Recognition]:
                 yield found
             elif starts_like_a_checkpoint(path):
                 yield _unknown(path)
-            if found is not None and found.family == pytorch.NAME:
+            if found is not None and found.family is not None and files_of(family(found.family)).one_a_training:
                 break
 
 
@@ -208,7 +221,7 @@ def _bare_files(paths: Sequence[Path]) -> Iterator[Recognition]:
         last[name_and_epoch(path.name)[0]] = path
     for path in [path for path in sorted(last.values()) if starts_like_a_checkpoint(path)][:MOST_BARE]:
         found = _known_or_refused(path)
-        if found is not None and (not found.refused or any(one.named_like(path.name) for one in FAMILIES)):
+        if found is not None and (not found.refused or _is_named_like_a_model(path)):
             yield found
         elif found is None:
             yield _unknown(path)
@@ -235,25 +248,31 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _is_checkpoint(entry: "os.DirEntry[str]") -> bool:
+def is_called(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether a file is called with one of these endings, which are in small letters."""
+    small = name.lower()
+    return small.endswith(endings) and small not in endings
+
+
+def may_be_model(entry: "os.DirEntry[str]") -> bool:
+    """Whether a file whose name does not tell is worth a look: one of the size of models without an ending, or one with
+    an ending that others use as well."""
+    return _may_be_bare(entry) or _may_be_shared(entry)
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
     try:
-        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-        if suffix == ".ts":  # TypeScript is called so, too
-            return entry.is_file() and starts_like_a_checkpoint(Path(entry.path))
-        return suffix in TORCH_SUFFIXES | EXPORTED_SUFFIXES and entry.is_file()
+        return entry.is_file()
     except OSError:
         return False
 
 
-def _is_package(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.name.lower().endswith(PACKAGE_ENDINGS) and entry.is_file()
-    except OSError:
-        return False
+def _may_be_shared(entry: "os.DirEntry[str]") -> bool:
+    is_so_called = is_called(entry.name, SHARED_ENDINGS) and not is_called(entry.name, ENDINGS)
+    return is_so_called and _is_file(entry) and starts_like_a_checkpoint(Path(entry.path))
 
 
-def may_be_bare(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a file without an ending, as Cellpose writes its models, of their size."""
+def _may_be_bare(entry: "os.DirEntry[str]") -> bool:
     if _BARE.fullmatch(entry.name) is None:
         return False
     try:

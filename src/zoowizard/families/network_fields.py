@@ -16,6 +16,7 @@ from zoowizard.drafts.pixels import check_voxel_size
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.drafts.stacks import AXES, StackFacts, check_expected, check_stack, possible_axes, stack_facts
 from zoowizard.errors import ZoowizardError
+from zoowizard.families import further_inputs
 from zoowizard.families.network_answers import (
     check_channels,
     check_output_names,
@@ -254,7 +255,7 @@ def asks(values: Mapping[str, Any]) -> Sequence[Field]:
         found.append(replace(_SPREAD, check=_check_as_many(values["normalisation_mean"])))
     if facts is not None and "c" in (values.get("image_axes") or facts.axes or ""):
         found.append(_OVER)
-    return found
+    return [*found, *further_inputs.questions(values)]
 
 
 def network_axes(values: Mapping[str, Any]) -> tuple[int | None, int | None]:

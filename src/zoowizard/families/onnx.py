@@ -10,8 +10,9 @@ from zoowizard.drafts.draft import CHECKPOINT, Value
 from zoowizard.drafts.fields import Field
 from zoowizard.errors import UnsafeCheckpoint, ZoowizardError
 from zoowizard.families import exported_told as told
+from zoowizard.families import further_inputs
 from zoowizard.families.exported_told import Image, in_the_way, listed
-from zoowizard.families.family import Recognition, Warning
+from zoowizard.families.family import Files, Recognition, Warning
 from zoowizard.families.network_fields import NETWORK_FIELDS
 from zoowizard.families.onnx_graph import Model, Port, read
 from zoowizard.families.pickles import printable
@@ -27,6 +28,7 @@ LABELS: Mapping[str, str] = {
 }
 asks = told.asks
 SUFFIX: Final = ".onnx"
+FILES = Files((SUFFIX,))
 NEWEST_OPSET: Final = 21
 NEWEST_IR: Final = 10
 """What onnxruntime 1.20.1, that of the zoo's runner, loads; measured."""
@@ -74,11 +76,12 @@ def recognise(path: Path) -> Recognition | None:
     image, how = _image(model)
     dtype = model.types.most_common(1)[0][0] if model.types else ""
     inputs = model.real_inputs
-    declared = inputs[0].shape if len(inputs) == 1 else None
+    declared = inputs[0].shape if inputs else None
     own = [name if not domain else f"{domain}::{name}" for domain, name in sorted(model.operators)]
     values = {
         **image.values(path, "ONNX", "onnx"),
         "parameters": Value(model.parameters, CHECKPOINT),
+        further_inputs.FURTHER: Value(further_inputs.names_for([one.name for one in inputs[1:]]), CHECKPOINT),
         "inputs_found": Value([_port(one) for one in inputs], CHECKPOINT),
         "outputs_found": Value([_port(one) for one in model.outputs], CHECKPOINT),
         "dtype": Value(dtype, CHECKPOINT),
@@ -144,7 +147,7 @@ def _missing(model: Model, sizes: Mapping[str, int | None]) -> Iterator[Warning]
 def _image(model: Model) -> tuple[Image, str]:
     """What the network takes, and how that is known."""
     inputs = model.real_inputs
-    shape = inputs[0].shape if len(inputs) == 1 else None
+    shape = inputs[0].shape if inputs else None
     guess, weight = Image(), None
     if model.convolution is not None:
         operator, name, groups = model.convolution
@@ -178,34 +181,14 @@ def _evidence(model: Model, how: str) -> Iterator[str]:
 
 def _in_the_way(model: Model) -> Iterator[Warning]:
     inputs = model.real_inputs
-    if len(inputs) != 1:
-        names = listed([printable(one.name[:60]) for one in inputs], MOST_NAMED)
-        count = f"{len(inputs)} inputs ({names})" if inputs else "no input"
+    if not inputs or len(inputs) > told.MOST_INPUTS:
         yield in_the_way(
-            f"It takes {count}; a package is made of a network with one image as its input. Export it so that it takes "
-            "one."
+            f"It takes {len(inputs) or 'no'} inputs; a package is made of a network that takes one image or a few: "
+            f"export it so that it takes one to {told.MOST_INPUTS}."
         )
-    elif inputs[0].dtype not in TYPES:
-        kind = inputs[0].dtype or "a list or mapping of tensors"
-        yield in_the_way(
-            f"Its input {printable(inputs[0].name[:60])} is {kind}, which the zoo's format cannot give: export it with "
-            "a float32 input."
-        )
-    elif (shape := inputs[0].shape) is not None:
-        if len(shape) not in (4, 5):
-            yield in_the_way(
-                f"Its input is {told.shape_in_words(shape)}, no image of (batch, channel, y, x) or "
-                "(batch, channel, z, y, x): export it with such an input."
-            )
-        elif _has_channels_last(shape):
-            yield in_the_way(
-                f"Its input is {told.shape_in_words(shape)}, with the channels last; a package takes them first: "
-                "export it with channels first (tf2onnx does so with --inputs-as-nchw)."
-            )
-        elif isinstance(shape[0], int) and shape[0] > 1:
-            yield in_the_way(
-                f"It takes batches of {shape[0]} images only: export it with a batch of one, or a free batch axis."
-            )
+    else:
+        problems = (_no_image(one, inputs[0].shape, len(inputs)) for one in inputs)
+        yield from (in_the_way(one) for one in problems if one)
     if any(not one.dtype for one in model.outputs):
         yield in_the_way("One of its outputs is no tensor but a list or mapping: export it so that it gives tensors.")
     if model.opset and model.opset < OLDEST_OPSET:
@@ -218,6 +201,40 @@ def _in_the_way(model: Model) -> Iterator[Warning]:
             f"It needs {printable(listed([f'{domain}::{name}' for domain, name in used], MOST_NAMED)[:300])}, which "
             "onnxruntime does not bring: export it with plain operators."
         )
+
+
+def _no_image(port: Port, first: Sequence[int | str | None] | None, count: int) -> str | None:
+    """What is wrong with an input of `count`, of which the `first` has that shape."""
+    its = f"Its input {printable(port.name[:60])} is" if count > 1 else "Its input is"
+    if port.dtype not in TYPES:
+        kind = port.dtype or "a list or mapping of tensors"
+        return (
+            f"Its input {printable(port.name[:60])} is {kind}, which the zoo's format cannot give: export it with a "
+            "float32 input."
+        )
+    if (shape := port.shape) is None:
+        return None
+    if len(shape) not in (4, 5):
+        return (
+            f"{its} {told.shape_in_words(shape)}, no image of (batch, channel, y, x) or (batch, channel, z, y, x): "
+            "export it with such an input."
+        )
+    if _has_channels_last(shape):
+        return (
+            f"{its} {told.shape_in_words(shape)}, with the channels last; a package takes them first: export it with "
+            "channels first (tf2onnx does so with --inputs-as-nchw)."
+        )
+    if isinstance(shape[0], int) and shape[0] > 1:
+        return f"It takes batches of {shape[0]} images only: export it with a batch of one, or a free batch axis."
+    sides = zip(shape[2:], (first or ())[2:], strict=False)
+    if first is not None and (len(shape) != len(first) or any(
+        isinstance(one, int) and isinstance(other, int) and one != other for one, other in sides
+    )):  # fmt: skip
+        return (
+            f"{its} {told.shape_in_words(shape)}, and the first one {told.shape_in_words(first)}; a package takes "
+            "images of the same size: export it so that it makes the others of these."
+        )
+    return None
 
 
 def _is_foreign(domain: str) -> bool:
@@ -259,7 +276,7 @@ def _suspicions(model: Model, image: Image, dtype: str) -> Iterator[Warning]:
             f"It has {listed(counted)} in it: an output may be as long as the image makes it, where the zoo's format "
             "wants sizes that are known beforehand.",
         )
-    shape = model.real_inputs[0].shape if len(model.real_inputs) == 1 else None
+    shape = model.real_inputs[0].shape if model.real_inputs else None
     if shape is not None and image.spatial_axes is not None and all(isinstance(one, int) for one in shape[2:]):
         yield Warning(
             "fixed-size",

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from zoowizard.errors import ZoowizardError
 from zoowizard.families.literals import AGAIN, DamagedError
-from zoowizard.families.pickles import opened, printable
+from zoowizard.families.pickles import followed, printable
 from zoowizard.families.protobuf import LENGTH, VARINT, Message, signed
 
 MOST_TENSORS: Final = 100_000
@@ -105,20 +104,15 @@ def read(path: Path) -> Model:
     Raises WrongUse where there is no such file, and ZoowizardError where it cannot be read or is no ONNX file; each
     with one sentence that names the file.
     """
-    with opened(path) as file:
+    with followed(path) as file:
         message, model = Message(file), Model()
-        try:
-            if message.text(min(message.size, len(_POINTER))) == _POINTER:
-                raise DamagedError("is only the pointer of git LFS; fetch the file itself with: git lfs pull")
-            _model(message, message.size, model)
-            if not model.has_graph or not model.ir_version:
-                raise DamagedError(f"is no ONNX file, or one that is cut short{AGAIN}")
-            if not model.outputs:
-                raise DamagedError(f"is an ONNX file whose network has no outputs{AGAIN}")
-        except DamagedError as problem:
-            raise ZoowizardError(f"{printable(path.name)} {problem}.") from None
-        except MemoryError:
-            raise ZoowizardError(f"{printable(path.name)} is built to use up memory; it is not read.") from None
+        if message.text(min(message.size, len(_POINTER))) == _POINTER:
+            raise DamagedError("is only the pointer of git LFS; fetch the file itself with: git lfs pull")
+        _model(message, message.size, model)
+        if not model.has_graph or not model.ir_version:
+            raise DamagedError(f"is no ONNX file, or one that is cut short{AGAIN}")
+        if not model.outputs:
+            raise DamagedError(f"is an ONNX file whose network has no outputs{AGAIN}")
     return model
 
 

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from zoowizard.drafts.fields import Field
 from zoowizard.errors import UnsafeCheckpoint, ZoowizardError
-from zoowizard.families.family import Recognition, Warning
-from zoowizard.families.package_contents import DESCRIPTIONS as DESCRIPTIONS
-from zoowizard.families.package_contents import ENDINGS as ENDINGS
-from zoowizard.families.package_contents import Contents, contents_of, why_not_inside
+from zoowizard.families import origins
+from zoowizard.families.family import Files, Recognition, Warning
+from zoowizard.families.package_contents import DESCRIPTIONS, ENDINGS, Contents, contents_of, why_not_inside
 from zoowizard.families.package_fields import FIELDS as _FIELDS
 from zoowizard.families.package_fields import asks as asks
 from zoowizard.families.package_references import (
@@ -25,6 +24,7 @@ from zoowizard.families.package_told import made_by, values_of
 from zoowizard.families.pickles import printable
 
 NAME = "package"
+FILES = Files(ENDINGS, shared=(".zip", ".yaml", ".yml"), unnamed=DESCRIPTIONS, made_of_models=True)
 FIELDS: Sequence[Field] = _FIELDS
 LABELS: Mapping[str, str] = {
     "layout": "format",
@@ -50,6 +50,7 @@ _RUN_HERE: Final = {
     "tensorflow_saved_model_bundle": "tensorflow",
 }
 """The library that each weight format needs to be run; others have none here."""
+_NOT_INSTALLED: Final = "is not installed here"
 _OTHER_THINGS: Final = {
     "application": "a program",
     "collection": "a collection of models",
@@ -103,13 +104,14 @@ def why_not_run(weight_format: str, entry: Mapping[str, Any]) -> str:
         return "no library here runs such weights"
     network = entry.get("architecture")
     where = network.get("import_from") if isinstance(network, Mapping) else network
-    if weight_format == "pytorch_state_dict" and isinstance(where, str) and ":" not in where:
+    own = weight_format == "pytorch_state_dict" and origins.own_network(network) is not None
+    if weight_format == "pytorch_state_dict" and not own and isinstance(where, str) and ":" not in where:
         library = where.partition(".")[0]
     try:
         there = library.isidentifier() and importlib.util.find_spec(library) is not None
     except ValueError:  # the names of some modules that are there, but are no library
         there = False
-    return "" if there else f"{printable(library[:60])} is not installed here"
+    return "" if there else f"{printable(library[:60])} {_NOT_INSTALLED}"
 
 
 def _evidence(contents: Contents) -> Iterator[str]:
@@ -129,7 +131,8 @@ def _require_inside(contents: Contents) -> None:
             f"more than {MOST_REFERENCES}."
         )
     for one in named:
-        reason = None if one.is_remote else why_not_inside(one.name)
+        is_no_file = one.is_remote or one.name == "."  # the folder itself does no harm, and that it is no file is told
+        reason = None if is_no_file else why_not_inside(one.name)
         if reason is None and contents.folder is not None and not one.is_remote and _leads_out(contents, one.name):
             reason = "it is a link that leads out of the package"
         if reason is not None:
@@ -191,7 +194,8 @@ def _of_its_files(contents: Contents) -> Iterator[Warning]:
         why = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
         lost = [one for one in missing if one.role in reasons]
         told = "; ".join(why + ([f"{_listed(lost)} named and not there"] if lost else []))
-        yield Warning("no-weights", f"None of its weights can be used here ({told}).")
+        help_ = " Install that beside zoowizard, and build it then." if _NOT_INSTALLED in told else ""
+        yield Warning("no-weights", f"None of its weights can be used here ({told}).{help_}")
     else:
         optional = [one for one in missing if one.role not in NEEDED]
         if optional:

@@ -6,7 +6,6 @@ names beside it).
 
 import hashlib
 import unicodedata
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ import yaml
 from zoowizard import plain_yaml
 from zoowizard.errors import UnsafeCheckpoint, ZoowizardError
 from zoowizard.families.literals import DamagedError
-from zoowizard.families.pickles import opened, printable
+from zoowizard.families.pickles import followed, opened, printable
 from zoowizard.families.zips import ZIP, Record, records, unpacked
 
 DESCRIPTIONS: Final = ("bioimageio.yaml", "rdf.yaml")
+"""What the description of a package is called, at its top."""
 ENDINGS: Final = (".bioimageio.yaml", ".rdf.yaml")
 """How descriptions are called that lie among other files."""
 LARGEST_DESCRIPTION: Final = 1_000_000
@@ -65,11 +65,8 @@ class Contents:
         if self.records is not None:
             if name not in self.records:
                 raise ZoowizardError(f"{printable(name)} is not in {printable(self.path.name)}.")
-            with opened(self.path) as file:
-                try:
-                    return unpacked(file, self.records[name], most)
-                except (DamagedError, zlib.error) as problem:
-                    raise _damaged(self.path, problem) from None
+            with followed(self.path) as file:
+                return unpacked(file, self.records[name], most)
         path = self.place(name)
         if path is None:
             raise ZoowizardError(f"{printable(name)} is not in the folder of the package.")
@@ -111,6 +108,11 @@ def _description(path: Path) -> Contents | None:
         if is_named_so:
             raise
         return None
+    if is_named_so and not _is_description(told):
+        raise ZoowizardError(
+            f"{printable(path.name)} describes no model of the zoo: it lacks format_version, or says nothing of what a "
+            "model is."
+        )
     return Contents(path, path.name, told, folder=path.parent) if _is_description(told) else None
 
 
@@ -138,15 +140,15 @@ def parsed(content: bytes, name: str) -> Mapping[str, Any]:
 
 
 def _zip(path: Path) -> Contents | None:
-    with opened(path) as file:
+    with followed(path) as file:
         if file.read(4) != ZIP:
             return None
         try:
             listed = list(records(file, path.stat().st_size))
-        except (DamagedError, zlib.error) as problem:
-            if path.suffix.lower() != ".zip":
-                return None
-            raise _damaged(path, problem) from None
+        except DamagedError:
+            if path.suffix.lower() == ".zip":
+                raise
+            return None
         names = {_name(one): one for one in listed}
         description = next((one for one in DESCRIPTIONS if one in names), None)
         if description is None:
@@ -157,20 +159,12 @@ def _zip(path: Path) -> Contents | None:
                 )
             return None
         _require_harmless(path, listed, names)
-        try:
-            content = unpacked(file, names[description], LARGEST_DESCRIPTION)
-        except (DamagedError, zlib.error) as problem:
-            raise _damaged(path, problem) from None
+        content = unpacked(file, names[description], LARGEST_DESCRIPTION)
     files = {name: one for name, one in names.items() if not name.endswith("/")}
     return Contents(path, description, parsed(content, description), records=files)
 
 
 _BELOW: Final = tuple(f"/{name}" for name in DESCRIPTIONS)
-
-
-def _damaged(path: Path, problem: Exception) -> ZoowizardError:
-    reason = str(problem) if isinstance(problem, DamagedError) else "is a damaged zip; copy it again"
-    return ZoowizardError(f"{printable(path.name)} {reason}.")
 
 
 def _name(record: Record) -> str:
@@ -198,11 +192,14 @@ def _require_harmless(path: Path, listed: list[Record], names: Mapping[str, Reco
 
 
 def why_not_inside(name: str) -> str | None:
-    """Say what keeps `name` from being a file in the package, or give None."""
+    """Say what keeps `name` from being a file in a package, a relative path with forward slashes; or give None."""
+    parts = name.split("/")
     if "\\" in name or ":" in name:
         return "backslashes and colons mean other things on other systems"
-    if not name or any(part in ("", "..") for part in name.split("/")) or "." in name.split("/")[:-1]:
+    if ".." in parts or name.startswith("/"):
         return "it leads out of the package"
+    if "" in parts or "." in parts:
+        return "it must be a relative path without empty and `.` parts"
     if any(unicodedata.category(one) in ("Cc", "Cs") for one in name):
         return "it has letters that cannot be shown"
     if len(name.encode()) > 1024 or any(len(part.encode()) > 255 for part in name.split("/")):

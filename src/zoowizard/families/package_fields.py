@@ -8,17 +8,19 @@ from typing import Any, Final
 from zoowizard.drafts.checks import DATASET_LETTERS, check_among, check_line, shown, what_it_is
 from zoowizard.drafts.fields import Check, Field, Need
 from zoowizard.drafts.images import MICROSCOPY, check_test_image
+from zoowizard.drafts.pixels import check_voxel_size
 from zoowizard.drafts.questions import FIELDS as COMMON
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.errors import ZoowizardError
-from zoowizard.families.literals import DamagedError
-from zoowizard.families.pickles import opened, printable
+from zoowizard.families.pickles import followed, printable
 from zoowizard.families.state_dicts import SAFETENSORS, state_dicts
 from zoowizard.families.zips import ZIP, records
 
 STATE_DICT, TORCHSCRIPT, ONNX = "pytorch_state_dict", "torchscript", "onnx"
 YES_OR_NO: Final = ("no", "yes")
-MOST_SHOWN: Final = 5
+NOT_IN_ZOO: Final = "none"
+"""Instead of an id: the original is not in the zoo."""
+_COMMON: Final = {one.name: one for one in COMMON}
 
 
 def kind_of_weights(path: Path) -> str:
@@ -28,13 +30,10 @@ def kind_of_weights(path: Path) -> str:
     """
     if path.suffix.lower() == SAFETENSORS:
         return STATE_DICT
-    with opened(path) as file:
+    with followed(path) as file:
         head = file.read(4)
         if head == ZIP:
-            try:
-                names = {one.last for one in records(file, path.stat().st_size)}
-            except DamagedError as problem:
-                raise ZoowizardError(f"{printable(path.name)} {problem}.") from None
+            names = {one.last for one in records(file, path.stat().st_size)}
             return TORCHSCRIPT if b"constants.pkl" in names else STATE_DICT
     if head[:1] == b"\x80":
         return STATE_DICT
@@ -122,6 +121,13 @@ FIELDS: Sequence[Field] = (
         parse=parse_choice(YES_OR_NO),
         choices=YES_OR_NO,
     ),
+    replace(
+        _COMMON["pixel_size"],
+        help="How much of the sample one pixel of the training images covers, with its unit; height x width where they "
+        "differ, depth x height x width of a volume.",
+        check=check_voxel_size,
+        goes_to="inputs, outputs: scale and unit of the axes z, y and x",
+    ),
 )
 _STATE_DICT_KEY: Final = Field(
     "state_dict_key",
@@ -139,15 +145,15 @@ _PARENT: Final = Field(
     "parent",
     "Fine-tuned from",
     "The id in the zoo of the model that was fine-tuned: it stands in the description of its package once it is "
-    "published, and at the end of its page's address.",
+    f"published, and at the end of its page's address. Write {NOT_IN_ZOO} where it is not in the zoo.",
     "affable-shark",
-    Need.RECOMMENDED,
+    Need.REQUIRED,
     "Model",
     "text",
     check_parent,
     "parent",
     parse=str.strip,
-    deferred=lambda answer: f"is {answer} the id of a model in the zoo?" if answer else None,
+    deferred=lambda answer: None if answer == NOT_IN_ZOO else f"is {answer} the id of a model in the zoo?",
 )
 
 
@@ -156,12 +162,11 @@ def asks(values: Mapping[str, Any]) -> Sequence[Field]:
     weights = values.get("new_weights")
     if not isinstance(weights, str) or not weights:
         return ()
-    common = {one.name: one for one in COMMON}
     name, version = values.get("name_of_original"), values.get("version_of_original")
     asked = [
         replace(_PARENT, default=values.get("model_id") if check_parent(values.get("model_id")) is None else None),
-        replace(common["name"], hint=_other_than(name, common["name"].hint, "give the new one a name of its own")),
-        replace(common["version"], hint=_other_than(version, common["version"].hint, "raise it for the new weights")),
+        replace(_COMMON["name"], hint=_other_than(name, _COMMON["name"].hint, "give the new one a name of its own")),
+        replace(_COMMON["version"], hint=_other_than(version, _COMMON["version"].hint, "raise it for the new weights")),
     ]  # fmt: skip
     keys = _keys(Path(weights))
     if len(keys) > 1:

@@ -23,11 +23,13 @@ TOOLS: Final[Mapping[str, str]] = {
     "stardist": "StarDist",
     "cellpose": "Cellpose",
     "micro_sam": "micro-sam",
+    "zerocostdl4mic": "ZeroCostDL4Mic",
     "deepimagej": "deepImageJ",
     "cellmap": "CellMap",
 }
 """Tools that write packages, by what stands in `config` of theirs."""
 _ATTACHED: Final = {"careamics.yaml": "CAREamics", "careamics.yml": "CAREamics", "biapy.yaml": "BiaPy"}
+_DOI_ADDRESS: Final = re.compile(r"^https?://(?:dx\.)?doi\.org/", re.IGNORECASE)
 _HEADING: Final = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*")
 _SECTIONS: Final = (
     ("intended_use", re.compile(r"intended use|direct use|use cases?|what (it|the model) (is|does)", re.IGNORECASE)),
@@ -58,6 +60,8 @@ def made_by(told: Mapping[str, Any]) -> str:
     """The tool that wrote the package; empty where nothing tells."""
     config = {str(key).casefold(): one for key, one in _mapping(told.get("config")).items()}
     named = next((tool for key, tool in TOOLS.items() if key in config), "")
+    if named == TOOLS["deepimagej"]:  # others write packages for it, and say so in their tags only
+        named = _by_its_words(told)
     attached = [one.name.rpartition("/")[2].casefold() for one in references(told) if one.role == ATTACHMENT]
     return named or next((_ATTACHED[one] for one in attached if one in _ATTACHED), "") or _by_its_words(told)
 
@@ -76,7 +80,7 @@ def _described(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "version", str(version) if isinstance(version, int | float | str) else None
     yield "authors", _people(told.get("authors"))
     yield "maintainers", _people(told.get("maintainers"))
-    yield "citations", [_filled(one) if isinstance(one, Mapping) else plain(one) for one in _list(told.get("cite"))]
+    yield "citations", [_cited(one) if isinstance(one, Mapping) else plain(one) for one in _list(told.get("cite"))]
     yield "tags", [plain(one) for one in _list(told.get("tags"))]
     yield from _training_data(told.get("training_data"))
     config = _mapping(_mapping(told.get("config")).get("bioimageio"))
@@ -117,18 +121,23 @@ def _training_data(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _pixel_size(told: Mapping[str, Any]) -> str | None:
-    """Of the first input, where its axes y and x have scale and unit, as 0.5 has them."""
+    """Of the first input, where its axes y and x, and z of a volume, have scale and unit, as 0.5 has them."""
     inputs = _list(told.get("inputs"))
     axes = _list(_mapping(inputs[0]).get("axes")) if inputs else []
     by_id = {str(one.get("id")): one for one in axes if isinstance(one, Mapping)}
-    y, x = _mapping(by_id.get("y")), _mapping(by_id.get("x"))
-    scales, unit = [one.get("scale") for one in (y, x)], y.get("unit")
-    if not isinstance(unit, str) or unit != x.get("unit"):
+    z, y, x = (_mapping(by_id.get(axis)) for axis in ("z", "y", "x"))
+    described = [z, y, x] if _is_sized(z) and z.get("unit") == x.get("unit") else [y, x]
+    scales, unit = [one.get("scale") for one in described], x.get("unit")
+    if not isinstance(unit, str) or any(not _is_sized(one) or one.get("unit") != unit for one in described):
         return None
-    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in scales):
-        return None
-    same = scales[0] == scales[1]
-    return f"{scales[0]:g} {unit}" if same else f"{scales[0]:g} x {scales[1]:g} {unit}"
+    sizes = [f"{scale:g}" for scale in scales]
+    same = len(sizes) == 2 and sizes[0] == sizes[1]  # of a volume, one size would not say whether z is meant
+    return f"{sizes[0] if same else ' x '.join(sizes)} {unit}"
+
+
+def _is_sized(axis: Any) -> bool:
+    scale, unit = (_mapping(axis).get(key) for key in ("scale", "unit"))
+    return isinstance(unit, str) and isinstance(scale, int | float) and not isinstance(scale, bool)
 
 
 def _architecture(told: Mapping[str, Any]) -> str | None:
@@ -215,6 +224,14 @@ def plain(value: Any) -> Any:
 def _filled(one: Mapping[Any, Any]) -> dict[str, Any]:
     """Without what is empty: the library writes `null` where there is nothing."""
     return {str(key): plain(value) for key, value in one.items() if value not in (None, "")}
+
+
+def _cited(one: Mapping[Any, Any]) -> dict[str, Any]:
+    """StarDist and ZeroCostDL4Mic write a DOI as an address, which the format does not take any more."""
+    cited = _filled(one)
+    if isinstance(doi := cited.get("doi"), str):
+        cited["doi"] = _DOI_ADDRESS.sub("", doi)
+    return cited
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

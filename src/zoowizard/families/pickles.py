@@ -20,6 +20,8 @@ from zoowizard.families.literals import AGAIN, DamagedError, Machine
 from zoowizard.families.opcodes import run
 from zoowizard.families.zips import ZIP, records, unpacked
 
+TORCH_ENDINGS: Final = (".pt", ".pth", ".ckpt", ".pytorch")
+"""How those who train call what `torch.save` writes, in small letters."""
 LARGEST_PICKLE: Final = 32 << 20
 """Bytes. Training writes 0.1 to 1 MB."""
 
@@ -75,16 +77,8 @@ def look(path: Path) -> Looked:
 @lru_cache(maxsize=1)
 def _looked(path: Path, state: tuple[int, ...]) -> Looked:
     """Each family looks at the same file in its turn: it is followed once for all of them."""
-    with opened(path) as file:
-        try:
-            return _look(path.name, file)
-        except _AnotherKind as problem:
-            raise NotFromTorchSave(f"{printable(path.name)} {problem}.") from None
-        except (DamagedError, zlib.error) as problem:
-            reason = str(problem) if isinstance(problem, DamagedError) else f"is a damaged zip{AGAIN}"
-            raise ZoowizardError(f"{printable(path.name)} {reason}.") from None
-        except (MemoryError, RecursionError):
-            raise ZoowizardError(f"{printable(path.name)} is built to use up memory; it is not read.") from None
+    with followed(path) as file:
+        return _look(path.name, file)
 
 
 def starts_like_a_checkpoint(path: Path) -> bool:
@@ -125,6 +119,23 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             yield file
         except OSError as problem:
             raise ZoowizardError(f"{name} cannot be read: {problem.strerror}.") from None
+
+
+@contextmanager
+def followed(path: Path) -> Iterator[BinaryIO]:
+    """The same for a file that is followed: what is wrong with it (DamagedError, zlib.error) is a ZoowizardError."""
+    name = printable(path.name)
+    with opened(path) as file:
+        try:
+            yield file
+        except _AnotherKind as problem:
+            raise NotFromTorchSave(f"{name} {problem}.") from None
+        except DamagedError as problem:
+            raise ZoowizardError(f"{name} {problem}.") from None
+        except zlib.error:
+            raise ZoowizardError(f"{name} is a damaged zip{AGAIN}.") from None
+        except (MemoryError, RecursionError):
+            raise ZoowizardError(f"{name} is built to use up memory; it is not read.") from None
 
 
 def _look(name: str, file: BinaryIO) -> Looked:

@@ -5,25 +5,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from zoowizard.drafts.checks import check_among, check_line
+from zoowizard.drafts.checks import check_among, check_line, parse_list
 from zoowizard.drafts.completeness import is_answered
 from zoowizard.drafts.draft import CHECKPOINT, DEFAULT, Value
 from zoowizard.drafts.fields import Check, Field, Need
 from zoowizard.drafts.questions import FIELDS as COMMON
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.errors import ZoowizardError
-from zoowizard.families import architecture, arguments, cellmap, network_fields
-from zoowizard.families.family import Recognition, Warning
+from zoowizard.families import architecture, arguments, cellmap, further_inputs, network_fields
+from zoowizard.families.family import Files, Recognition, Warning
 from zoowizard.families.kin import kin
+from zoowizard.families.network_answers import check_output_names
 from zoowizard.families.network_fields import NETWORK_FIELDS
 from zoowizard.families.pickles import look as look_at_pickle
 from zoowizard.families.pickles import printable
 from zoowizard.families.pytorch_told import beside, name_of, values_beside
 from zoowizard.families.stand_ins import Made
 from zoowizard.families.state_dicts import SAFETENSORS, StateDict, in_mapping, read_header, state_dicts
-from zoowizard.families.trainings import epoch_of
 
 NAME = "pytorch"
+FILES = Files((SAFETENSORS,), one_a_training=True)
 LABELS: Mapping[str, str] = {
     "dtype": "number type",
     "spatial_axes_found": "dimensions",
@@ -120,6 +121,20 @@ _KEY: Final = Field(
     "weights",
     parse=str.strip,
 )
+_FURTHER: Final = Field(
+    further_inputs.FURTHER,
+    "Further inputs",
+    "Only where the network takes several images at once, and its code does not tell their names: what the inputs "
+    "behind the first are called, in their order. An image is then asked for each.",
+    "mask",
+    Need.OPTIONAL,
+    network_fields.NETWORK,
+    "texts",
+    check_output_names,
+    "inputs: id",
+    parse=parse_list,
+    leads=True,
+)
 FIELDS: Sequence[Field] = (_FILE, _NETWORK, _KEY, *NETWORK_FIELDS)
 
 
@@ -164,17 +179,33 @@ def recognise(path: Path) -> Recognition | None:
         values["name"] = Value(name, path.name)
     values |= cellmap.beside(path)
     evidence = [*_evidence(path, found, chosen), *(f"its metadata says {one}" for one in _said(metadata)), *there.told]
-    return Recognition(path, NAME, path, tuple(evidence), values, tuple(_suspicions(path, chosen, there.later)))
+    return Recognition(path, NAME, path, tuple(evidence), values, tuple(_suspicions(chosen, there.later)))
 
 
 def asks(values: Mapping[str, Any]) -> Sequence[Field]:
     """The questions of the network that is named, and those that its image and its normalisation lead to."""
-    asked = [*_of_architecture(values), *arguments.fields_for(values), *network_fields.asks(values)]
+    asked = [*_of_architecture(values), *arguments.fields_for(values)]
+    if is_answered(values.get("network")) and _inputs_in_code(values) is None:
+        asked.append(_FURTHER)
+    asked += network_fields.asks(with_further_inputs(values))
     keys = values.get("state_dicts")
     if isinstance(keys, list | tuple) and len(keys) > 1:
         names = tuple(str(one) for one in keys)
         asked.append(_chosen(_KEY, names))
     return asked
+
+
+def with_further_inputs(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with the names of the network's further inputs, where its code tells them."""
+    told = _inputs_in_code(values)
+    return values if told is None else {**values, further_inputs.FURTHER: further_inputs.names_for(told[1:])}
+
+
+def _inputs_in_code(values: Mapping[str, Any]) -> Sequence[str] | None:
+    try:
+        return architecture.inputs_of(*arguments.place_of(values.get("architecture_file"), values.get("network")))
+    except ZoowizardError:
+        return None
 
 
 def _of_architecture(values: Mapping[str, Any]) -> Iterator[Field]:
@@ -188,7 +219,8 @@ def _of_architecture(values: Mapping[str, Any]) -> Iterator[Field]:
     except ZoowizardError:
         return
     likely = [one.name for one in architecture.candidates(code)]
-    every = tuple(dict.fromkeys((*likely, *architecture.definitions(code))))
+    public = [one for one in architecture.definitions(code) if not one.startswith("_")]
+    every = tuple(dict.fromkeys((*likely, *(public or architecture.definitions(code)))))
     if every:
         says = [f"{one.name}: {one.says}" for one in architecture.candidates(code) if one.says]
         told = f" {'; '.join(says[:5])}." if says else ""
@@ -259,7 +291,7 @@ def _tags(chosen: StateDict) -> list[str]:
 def _evidence(path: Path, found: Sequence[StateDict], chosen: StateDict) -> Iterator[str]:
     where = "as a safetensors file" if path.suffix.lower() == SAFETENSORS else "as a torch checkpoint"
     place = "" if chosen.key == "." else f" under `{printable(chosen.key[:60])}`"
-    yield f"it holds a state dict of {len(chosen.shapes)} tensors{place}, {where}"
+    yield f"it holds a state dict of {chosen.in_words}{place}, {where}"
     if chosen.prefix:
         yield f"the names of its weights begin with `{printable(chosen.prefix)}`, which is taken away"
     if chosen.left_out:
@@ -277,13 +309,13 @@ def _said(metadata: Mapping[str, str]) -> list[str]:
     return [f"{printable(key[:40])} {printable(value[:80])}" for key, value in listed if key != "format"]
 
 
-def _suspicions(path: Path, chosen: StateDict, later: Path | None) -> Iterator[Warning]:
+def _suspicions(chosen: StateDict, later: Path | None) -> Iterator[Warning]:
     if not chosen.parameters or not _first_and_last(chosen)[0]:
         yield Warning(
             "no-convolution",
             "None of its weights is a convolution in 2-D or 3-D: is it a network that takes images?",
         )
     if later is not None:
-        epoch = epoch_of(path.name)
-        of = "" if epoch is None else f" than epoch {epoch}"
-        yield Warning("not-the-last", f"A later one of the same training{of} is there: {printable(later.name)}.")
+        yield Warning(
+            "not-the-last", f"Of the same training there is a better one, or a later one: {printable(later.name)}."
+        )

@@ -28,7 +28,9 @@ WRAPPERS: Final = ("module.", "_orig_mod.")
 """What DataParallel, AveragedModel and torch.compile put before the name of every weight; no network has it."""
 ATTRIBUTES: Final = ("model.", "net.", "network.", "backbone.")
 """Under what names a network is held by the class that trains it; it may also be called so in the network itself."""
-BUFFERS: Final = ("running_mean", "running_var", "num_batches_tracked", "n_averaged")
+COUNTED: Final = "num_batches_tracked"
+"""Batches that a batch norm has seen; older versions of torch did not save it, and nothing depends on it."""
+BUFFERS: Final = ("running_mean", "running_var", COUNTED, "n_averaged")
 LIGHTNING: Final = "pytorch-lightning_version"
 DTYPES: Final[Mapping[str, str]] = {
     **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
@@ -70,6 +72,13 @@ class StateDict:
     def parameters(self) -> int:
         """How many numbers training could change."""
         return sum(_count(shape) for name, shape in self.shapes.items() if not name.endswith(BUFFERS))
+
+    @property
+    def in_words(self) -> str:
+        """How many tensors it holds; those apart that no network needs."""
+        counters = sum(name.endswith(COUNTED) for name in self.shapes)
+        without = f" (not counting {counters} {COUNTED})" if counters else ""
+        return f"{len(self.shapes) - counters} tensors{without}"
 
     @property
     def dtype(self) -> str:

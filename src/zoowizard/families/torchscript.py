@@ -9,14 +9,16 @@ from zoowizard.drafts.draft import CHECKPOINT, Value
 from zoowizard.drafts.fields import Field
 from zoowizard.errors import ZoowizardError
 from zoowizard.families import exported_told as told
+from zoowizard.families import further_inputs
 from zoowizard.families.exported_told import Image, in_the_way, listed
-from zoowizard.families.family import Recognition, Warning
+from zoowizard.families.family import Files, Recognition, Warning
 from zoowizard.families.network_fields import NETWORK_FIELDS
 from zoowizard.families.pickles import printable
 from zoowizard.families.state_dicts import BUFFERS, DTYPES
 from zoowizard.families.torchscript_archive import Program, read
 
 NAME = "torchscript"
+FILES = Files((".pt2", ".ptl", ".torchscript"), shared=(".ts",))
 FIELDS: Sequence[Field] = NETWORK_FIELDS
 asks = told.asks
 LABELS: Mapping[str, str] = {**told.LABELS, "operators": "further operators"}
@@ -54,8 +56,8 @@ _AS_ANOTHER: Final = {
 
 
 def named_like(name: str) -> bool:
-    """Never: torch gives its files no name of its own."""
-    return False
+    """TypeScript is called so, too, but does not begin like a zip."""
+    return name.lower().endswith(".ts")
 
 
 def built_in(path: Path) -> str | None:
@@ -85,6 +87,9 @@ def recognise(path: Path) -> Recognition | None:
     values = {
         **image.values(path, "TorchScript", "pytorch"),
         "parameters": Value(_parameters(program), CHECKPOINT),
+        further_inputs.FURTHER: Value(
+            further_inputs.names_for([one.name for one in program.inputs or () if not one.optional][1:]), CHECKPOINT
+        ),
         "inputs_found": Value([f"{one.name} ({one.kind})" for one in program.inputs or ()], CHECKPOINT),
         "outputs_found": Value(_outputs(program.output), CHECKPOINT),
         "operators": Value(_foreign(program), CHECKPOINT),
@@ -176,18 +181,33 @@ def _in_the_way(program: Program) -> Iterator[Warning]:
         yield in_the_way("Its code has no forward that could be read: save a module (torch.nn.Module) with one.")
         return
     needed = [one for one in program.inputs if not one.optional]
-    if len(needed) != 1:
-        told_ = listed([printable(one.name) for one in needed])
-        count = f"{len(needed)} inputs ({told_[:200]})" if needed else "no input"
-        yield in_the_way(f"It takes {count}; a package is made of a network with one image as its input. "
-                         "Wrap it in a module that takes one, and export that.")  # fmt: skip
-    elif needed[0].kind not in ("Tensor", "Optional[Tensor]"):
+    no_tensor = next((one for one in needed if one.kind not in ("Tensor", "Optional[Tensor]")), None)
+    if not needed or len(needed) > told.MOST_INPUTS:
         yield in_the_way(
-            f"Its input is no image but {printable(needed[0].kind[:100])}: wrap it in a module that takes one tensor, "
-            "(batch, channel, y, x), and export that."
+            f"It takes {len(needed) or 'no'} inputs; a package is made of a network that takes one image or a few. "
+            f"Wrap it in a module that takes one to {told.MOST_INPUTS}, and export that."
         )
+    elif no_tensor:
+        yield in_the_way(
+            f"Its input {printable(no_tensor.name)} is no image but {printable(no_tensor.kind[:100])}: wrap it in a "
+            "module that takes tensors, (batch, channel, y, x), and export that."
+        )
+    elif wrong := _no_image(program, len(needed)):
+        yield in_the_way(wrong)
     if "Tensor" not in program.output and "__torch__" not in program.output:
         yield in_the_way(f"It gives no tensor but {printable(program.output[:100])}: export a network that gives one.")
+
+
+def _no_image(program: Program, count: int) -> str | None:
+    """What is wrong with the shapes of several inputs that it was traced with."""
+    traced = [one for one in program.traced[:count] if count > 1]
+    if all(len(one) == len(traced[0]) in (4, 5) and one[2:] == traced[0][2:] for one in traced):
+        return None
+    shapes = listed([told.shape_in_words(one) for one in traced])
+    return (
+        f"It was traced with inputs of {shapes}; a package takes images of the same size, (batch, channel, y, x) or "
+        "(batch, channel, z, y, x): wrap it in a module that makes the others of these, and export that."
+    )
 
 
 def _suspicions(program: Program, image: Image, dtype: str) -> Iterator[Warning]:

@@ -6,7 +6,6 @@ Sources of the format: torch/csrc/jit/docs/serialization.md of PyTorch (the reco
 
 import os
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from zoowizard.errors import UnsafeCheckpoint, ZoowizardError
+from zoowizard.errors import UnsafeCheckpoint
 from zoowizard.families.allowed import danger
 from zoowizard.families.literals import AGAIN, MOST_INSTRUCTIONS, DamagedError, Machine
 from zoowizard.families.opcodes import run
-from zoowizard.families.pickles import LARGEST_PICKLE, opened, printable
+from zoowizard.families.pickles import LARGEST_PICKLE, followed, printable
 from zoowizard.families.stand_ins import Made, Tensor
 from zoowizard.families.zips import ZIP, Record, records, unpacked
 
@@ -100,18 +99,12 @@ def read(path: Path) -> Program | None:
     Raises UnsafeCheckpoint where using it could do more than compute, WrongUse where there is no such file, and
     ZoowizardError where it cannot be read; each with one sentence that names the file.
     """
-    with opened(path) as file:
+    with followed(path) as file:
         if file.read(4) != ZIP:
             return None
-        try:
-            listed = list(records(file, os.fstat(file.fileno()).st_size))
-            sort = _sort(listed)
-            return _script(path.name, file, listed) if sort == "script" else Program(sort) if sort else None
-        except (DamagedError, zlib.error) as problem:
-            reason = str(problem) if isinstance(problem, DamagedError) else f"is a damaged zip{AGAIN}"
-            raise ZoowizardError(f"{printable(path.name)} {reason}.") from None
-        except (MemoryError, RecursionError):
-            raise ZoowizardError(f"{printable(path.name)} is built to use up memory; it is not read.") from None
+        listed = list(records(file, os.fstat(file.fileno()).st_size))
+        sort = _sort(listed)
+        return _script(path.name, file, listed) if sort == "script" else Program(sort) if sort else None
 
 
 def _place(record: Record) -> str:

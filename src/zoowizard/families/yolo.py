@@ -10,7 +10,7 @@ from zoowizard.drafts.checks import check_among, check_number, parse_number
 from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.errors import UnsafeCheckpoint, WrongUse, ZoowizardError
-from zoowizard.families.family import Recognition, Warning, asks_no_more
+from zoowizard.families.family import Files, Recognition, Warning, asks_no_more
 from zoowizard.families.pickles import NotFromTorchSave, printable
 from zoowizard.families.pickles import look as look
 from zoowizard.families.stand_ins import Made
@@ -19,6 +19,7 @@ from zoowizard.families.yolo_suspicions import warnings_of
 from zoowizard.families.yolo_told import Told, plain, values_of
 
 NAME = "yolo"
+FILES = Files(unnamed=("weights", "best.pt", "last.pt"))
 asks = asks_no_more
 LABELS: Mapping[str, str] = {}
 
@@ -143,6 +144,11 @@ def recognise(path: Path) -> Recognition | None:
     if contents is not None and told.network is not None:
         found = replace(found, evidence=(*found.evidence, f"the checkpoint holds an {told.network.kind}"))
     return replace(found, values=values_of(told), warnings=tuple(warnings))
+
+
+def draws(values: Mapping[str, Any]) -> bool:
+    """A package of it gives label images."""
+    return True
 
 
 def named_like(name: str) -> bool:

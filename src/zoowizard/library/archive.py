@@ -16,18 +16,13 @@ from typing import IO, Final
 
 from zoowizard.atomic import NO_ROOM, sync_folder
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.package_contents import DESCRIPTIONS, MOST_EXPANSION, MOST_FILES, why_not_inside
 
 Progress = Callable[[float, str], object]
 """Is told how much is done, from 0 to 1, and the name of the file at hand."""
 
 CHUNK_BYTES: Final = 1 << 20
-DESCRIPTIONS: Final = ("bioimageio.yaml", "rdf.yaml")
-"""Names of the description inside a package; it comes first, so that a reader finds it without the weights."""
-
 TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
-MAX_FILES: Final = 10_000
-MAX_EXPANSION: Final = 100
-"""Weights hardly shrink: a package that grows more than this many times when unpacked is a zip bomb."""
 
 DAMAGE: Final = (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, struct.error, zlib.error)
 """What zipfile raises for bytes that are no zip, or were one."""
@@ -94,19 +89,6 @@ def unpack(package: Path, folder: Path) -> list[Path]:
         raise ZoowizardError(f"could not unpack {package}: {os.strerror(problem.errno).lower()}") from problem
 
 
-def why_not_plain(name: str) -> str | None:
-    """Say what keeps `name` from being a plain relative path with forward slashes, or give None."""
-    if not name or any(part in ("", ".", "..") for part in name.split("/")):
-        return "it must be a relative path without empty, `.` or `..` parts"
-    if "\\" in name or ":" in name:
-        return "backslashes and colons mean other things on other systems"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        return "it holds characters that cannot be shown"
-    if len(name.encode()) > 1024 or any(len(part.encode()) > 255 for part in name.split("/")):
-        return "it is too long"
-    return None
-
-
 def _damaged(package: Path) -> ZoowizardError:
     return ZoowizardError(f"{package} is no package that can be opened: it is not a zip, or a damaged one")
 
@@ -114,7 +96,7 @@ def _damaged(package: Path) -> ZoowizardError:
 def _check_names(files: Iterable[str]) -> None:
     names = sorted(files)
     for name in names:
-        if reason := why_not_plain(name):
+        if reason := why_not_inside(name):
             raise ZoowizardError(f"`{name}` cannot be a file's name in a package: {reason}")
     if clash := _clash(names):
         raise ZoowizardError(f"`{clash}` would be in the package twice: names must differ in more than case")
@@ -147,6 +129,7 @@ def _size(path: Path) -> int:
 def _write(file: IO[bytes], files: Mapping[str, Path], total: int, on_progress: Progress | None) -> None:
     done = 0
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        # the description first, so that a reader finds it without the weights
         for name in sorted(files, key=lambda name: (name not in DESCRIPTIONS, name)):
             size = _size(files[name])
             entry = zipfile.ZipInfo(name, TIMESTAMP)
@@ -179,10 +162,10 @@ def _safe_entries(archive: zipfile.ZipFile, package: Path, folder: Path) -> list
         return ZoowizardError(f"{package} was not unpacked: {reason}")
 
     entries = archive.infolist()
-    if len(entries) > MAX_FILES:
-        raise refuse(f"it holds {len(entries)} files, and no package needs more than {MAX_FILES}")
+    if len(entries) > MOST_FILES:
+        raise refuse(f"it holds {len(entries)} files, and no package needs more than {MOST_FILES}")
     for entry in entries:
-        if reason := why_not_plain(entry.filename.removesuffix("/")):
+        if reason := why_not_inside(entry.filename.removesuffix("/")):
             raise refuse(f"it holds a file named {entry.filename!r}, and {reason}")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -196,7 +179,7 @@ def _safe_entries(archive: zipfile.ZipFile, package: Path, folder: Path) -> list
         raise refuse(f"it holds `{clash}` twice")
     size = package.stat().st_size
     content = sum(entry.file_size for entry in files)
-    if sum(entry.compress_size for entry in files) > size or content > MAX_EXPANSION * size:
+    if sum(entry.compress_size for entry in files) > size or content > MOST_EXPANSION * size:
         raise refuse(f"it claims to hold {_readable(content)} in a file of {_readable(size)}, as zip bombs do")
     free = shutil.disk_usage(_existing(folder)).free
     if content > free:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +29,14 @@ import yaml
 
 from zoowizard import plain_yaml
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.package_contents import DESCRIPTIONS
 from zoowizard.jobs import forks
 from zoowizard.jobs.computer import memory_bytes
-from zoowizard.library.archive import DESCRIPTIONS
+from zoowizard.library import zoo_child
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WARNING: Final = 30
-"""From this severity on the library means a warning; below, it tells what went well."""
 FRAMEWORKS: Final = ("ultralytics", "cellpose", "segment_anything", "micro_sam", "stardist", "careamics", "detectron2")
 POSTPROCESSING: Final = ("bioimageio.core._ops_cellpose", "bioimageio.core._ops_stardist")
 """Where the library itself asks for a framework, because the description has a postprocessing of that one."""
@@ -193,34 +191,19 @@ def _load_torchscript_from_disk(folder: Path) -> None:
 
 
 def test_format(package: Path, weight_format: str) -> dict[str, Any]:
-    """The library's tests of one weight format of a package (zip or description): reproduction, sizes, batches.
+    """What `zoo_child.test` says of one weight format of a package (zip or description).
 
-    Gives `status` (passed or failed), `errors` and `warnings` (plain lines), `checks` (the names of what was done),
-    `seconds`, `environment` (versions), and `frameworks`: model frameworks found loaded, which should be none but those
+    With it `environment` (versions), and `frameworks`: model frameworks found loaded, which should be none but those
     that the library loaded for a postprocessing of the description, and the one that it says the network is of.
     """
     import bioimageio.core
     import bioimageio.spec
-    from bioimageio.core import test_description
 
-    started = time.monotonic()
     trust_github_users(package)
     imports = _FrameworkImports()
     sys.meta_path.insert(0, imports)
-    summary = test_description(package, weight_format=weight_format, expected_type="model")
-    errors = [_line(detail.name, error.loc, error.msg) for detail in summary.details for error in detail.errors]
-    warnings = [
-        _line(detail.name, one.loc, one.msg)
-        for detail in summary.details
-        for one in detail.warnings
-        if one.severity >= WARNING
-    ]
     return {
-        "status": "passed" if summary.status == "passed" else "failed",
-        "errors": errors,
-        "warnings": list(dict.fromkeys(warnings)),
-        "checks": [detail.name for detail in summary.details if detail.status == "passed"],
-        "seconds": round(time.monotonic() - started, 3),
+        **zoo_child.test(package, weight_format),
         "environment": {
             "python": sys.version.split()[0],
             "bioimageio.core": bioimageio.core.__version__,
@@ -309,12 +292,6 @@ def predict(description: Path, weight_format: str, inputs: Sequence[Path], outpu
             np.savez(destination, **{str(name): tensor.data.to_numpy() for name, tensor in predicted.members.items()})
 
 
-def _line(name: str, place: Sequence[Any], message: str) -> str:
-    where = ".".join(str(part) for part in place)
-    first = message.strip().splitlines()[0] if message.strip() else ""
-    return ": ".join(part for part in (name, where, first) if part)
-
-
 def _framework_version(weight_format: str) -> dict[str, str]:
     if weight_format == "onnx":
         import onnxruntime
@@ -330,14 +307,7 @@ def trust_github_users(package: Path) -> None:
 
     Whether they exist is listed for the person as what only the network can tell.
     """
-    from bioimageio.spec._internal.constants import KNOWN_GITHUB_USERS
-
-    described = _read_description(package)
-    for role in ("authors", "maintainers"):
-        people = described.get(role)
-        for person in people if isinstance(people, list) else ():
-            if isinstance(person, Mapping) and isinstance(person.get("github_user"), str):
-                KNOWN_GITHUB_USERS.add(person["github_user"].lower())
+    zoo_child.trust_github_users(_read_description(package))
 
 
 def _read_description(package: Path) -> Mapping[str, Any]:

@@ -8,9 +8,10 @@ holds the word Validation.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from zoowizard.drafts.fields import Field
+from zoowizard.families.package_fields import NOT_IN_ZOO
 from zoowizard.packaging.markdown import bullets, link, number, paragraphs, table, text
 from zoowizard.packaging.measured import Validation as Validation
 from zoowizard.packaging.measured import agreement_section, how_to_validate, recommendation, reproducibility
@@ -28,6 +29,13 @@ class TensorNote:
     meaning: str = ""
 
 
+ZOO: Final = "https://bioimage.io/#/artifacts/"
+"""With the id of a model behind it, its page."""
+OF_ORIGINAL: Final = (
+    "This was told of the original, with its own weights. It was not measured again with the fine-tuned ones."
+)
+TOLD_ELSEWHERE: Final = ("parent", "outputs: test tensors")
+"""Where the answers go that the card tells in sentences of their own."""
 Values = Mapping[str, Any]
 Section = tuple[str, Sequence[str]]
 """A heading and what stands under it; parts that are empty, and sections without parts, are left out."""
@@ -60,7 +68,7 @@ def model_card(
         ("# Training Details", []),
         ("## Training Data", [bullets(_training_data(values))]),
         ("## Training Procedure", [table(("Setting", "Value"), _training_procedure(values))]),
-        ("# Validation", [paragraphs(values.get("validation"))]),
+        ("# Validation", [paragraphs(values.get("validation")), _told_of_original(values)]),
         ("## Metrics of the training run", [_metrics(values), _curves(validation.curves)]),
         ("## Agreement with the native framework", [agreement_section(validation)]),
         ("## Reproducibility", [reproducibility(validation.formats)]),
@@ -100,7 +108,7 @@ def _model_description(values: Values) -> str:
             ("Modality", text(values.get("modality"))),
             ("Classes", _classes(values.get("classes"))),
             ("Licence", _licence(values.get("license"))),
-            ("Finetuned from model", text(_base_model(values))),
+            ("Fine-tuned from", _original(values) or text(_base_model(values))),
         ]
     )
 
@@ -108,14 +116,25 @@ def _model_description(values: Values) -> str:
 def _expected_images(values: Values, settings: Sequence[Field]) -> list[tuple[str, str]]:
     size = number(values.get("image_size"))
     return [
-        ("Pixel size", text(values.get("pixel_size"))),
-        *((one.label, _short(values.get(one.name))) for one in settings if not _is_of_network(one)),
+        ("Pixel size", _pixel_size(values.get("pixel_size"))),
+        *((one.label, _short(values.get(one.name))) for one in settings if _is_of_images(one)),
         ("Image size during training", f"{size} x {size} pixels" if size else ""),
     ]
 
 
+def _pixel_size(size: Any) -> str:
+    """As it was answered; where there are several numbers, with the axes that they are of."""
+    numbers = len(size.split(" x ")) if isinstance(size, str) else 0
+    axes = {2: " (height x width)", 3: " (depth x height x width)"}.get(numbers, "")
+    return f"{text(size)}{axes}"
+
+
 def _is_of_network(setting: Field) -> bool:
-    return setting.goes_to.startswith(("weights", "outputs"))
+    return setting.goes_to.startswith(("weights", "outputs")) and setting.goes_to not in TOLD_ELSEWHERE
+
+
+def _is_of_images(setting: Field) -> bool:
+    return not _is_of_network(setting) and setting.goes_to not in TOLD_ELSEWHERE
 
 
 def _short(value: Any) -> str:
@@ -141,7 +160,7 @@ def _training_procedure(values: Values) -> list[tuple[str, str]]:
     size, asked = number(values.get("image_size")), number(values.get("image_size_asked"))
     rows = [
         ("Framework", _framework(values)),
-        ("Starting weights", text(_base_model(values))),
+        ("Starting weights", _original(values) or text(_base_model(values))),
         ("Image size (pixels)", f"{size} (asked for: {asked})" if asked and asked != size else size),
         ("Epochs planned", number(values.get("epochs"))),
         ("Epochs done", number(values.get("epochs_done"))),
@@ -216,7 +235,8 @@ def _tensors(tensors: Sequence[TensorNote]) -> str:
 def _snippet(inputs: Sequence[TensorNote], outputs: Sequence[TensorNote]) -> str:
     if not inputs or not outputs:
         return ""
-    members = ", ".join(f'"{_identifier(one.id)}": "image.tif"' for one in inputs)
+    names = [_identifier(one.id) for one in inputs]
+    members = ", ".join(f'"{name}": "{name if len(names) > 1 else "image"}.tif"' for name in names)
     lines = [
         "from bioimageio.core import predict",
         "",
@@ -296,6 +316,28 @@ def _base_model(values: Values) -> str:
     """The weights that the training started from, unless their name tells nothing: every run leaves a best.pt."""
     name = _file_name(values.get("base_weights")) or ""
     return "" if name in ("best.pt", "last.pt") else name
+
+
+def _original(values: Values) -> str:
+    """The model whose weights were fine-tuned, by its id in the zoo, with a link, and by its name where that is known.
+
+    Without new weights, that which the package names itself.
+    """
+    is_new = bool(values.get("new_weights"))
+    identity = values.get("parent" if is_new else "parent_of_original")
+    name = text(values.get("name_of_original")) if is_new else ""
+    if not isinstance(identity, str) or identity == NOT_IN_ZOO:
+        return f"{name}, which is not in the zoo" if name else ""
+    # ids of other shapes are of other places: doi, huggingface
+    linked = f"[{identity}]({ZOO}{identity})" if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", identity) else text(identity)
+    return f"{linked} ({name})" if name else linked
+
+
+def _told_of_original(values: Values) -> str:
+    """What is to be added where the validation is still what the original of fine-tuned weights told of itself."""
+    original = values.get("original")
+    told = original.get("validation") if isinstance(original, Mapping) else None
+    return OF_ORIGINAL if told and told == values.get("validation") else ""
 
 
 def _file_name(value: Any) -> str | None:

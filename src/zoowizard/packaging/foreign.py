@@ -9,7 +9,8 @@ import yaml
 
 from zoowizard import plain_yaml
 from zoowizard.errors import ZoowizardError
-from zoowizard.library.archive import DESCRIPTIONS, unpack
+from zoowizard.families.package_contents import DESCRIPTIONS
+from zoowizard.library.archive import unpack
 
 LARGEST_DESCRIPTION: Final = 4_000_000
 """Bytes."""

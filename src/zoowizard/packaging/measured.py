@@ -32,6 +32,11 @@ OF_VALUES: Final = (
     "(SSIM); for probabilities and classes precision, recall and F1 at the threshold that you will use."
 )
 
+OF_EITHER: Final = (
+    "Take a few images that the training has not seen, with what the model should give for them. Run the package on "
+    "them, and compare."
+)
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -40,7 +45,7 @@ class Validation:
     `framework` is the native framework with its version; `curves` is the file name, beside the card, of the picture
     of the training curves; `notes` are sentences about what the measurements do not show. `not_measured` says why there
     is neither `parity` of labels nor `agreement` of values where the framework could not be asked. `gives_labels` says
-    whether the package draws objects. `tools` say where it will run.
+    whether the package draws objects; None where that is not known before it is built. `tools` say where it will run.
     """
 
     framework: str = "the native framework"
@@ -51,7 +56,7 @@ class Validation:
     differences: "Sequence[Difference]" = ()
     not_measured: str = ""
     agreement: Agreement | None = None
-    gives_labels: bool = True
+    gives_labels: bool | None = True
     tools: Sequence[ToolReport] = ()
 
 
@@ -63,6 +68,8 @@ def recommendation(validation: Validation) -> str:
 
 def how_to_validate(validation: Validation) -> str:
     """How people find out how good it is on images of their own."""
+    if validation.gives_labels is None:
+        return OF_EITHER
     return OF_LABELS if validation.gives_labels else OF_VALUES
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.family import draws_labels
+from zoowizard.families.registry import family as named
 from zoowizard.packaging.card import Validation, model_card
 from zoowizard.packaging.settings import own_questions
 
@@ -27,7 +29,10 @@ NOT_TESTED: Final = (
 
 def preview(values: Mapping[str, Any], family: str = "") -> str:
     """The card as the answers make it, which says that nothing was tested yet."""
-    return model_card(values, Validation(notes=(NOT_TESTED,)), settings=own_questions(family, values) if family else ())
+    if not family:
+        return model_card(values, Validation(notes=(NOT_TESTED,)))
+    validation = Validation(notes=(NOT_TESTED,), gives_labels=draws_labels(named(family), values))
+    return model_card(values, validation, settings=own_questions(family, values))
 
 
 def card_of(package: Path) -> str:

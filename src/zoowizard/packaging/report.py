@@ -127,7 +127,7 @@ def to_markdown(report: Report) -> str:
         "\n".join(f"- {one_line(note)}" for note in report.notes),
         "## Weight formats",
         _formats_table(report.formats) if report.formats else "No weight format was tested.",
-        *(_details(one) for one in report.formats),
+        *_details(report.formats),
     ]
     if report.zoo is not None:
         parts = [*(parts if report.formats else parts[:3]), *_zoo_parts(report.zoo)]
@@ -251,14 +251,21 @@ def _formats_table(formats: Sequence[FormatReport]) -> str:
     return _table(("weights", "result", "largest difference", "mismatched per million", "seconds"), rows)
 
 
-def _details(one: FormatReport) -> str:
+def _details(formats: Sequence[FormatReport]) -> list[str]:
+    """What the library warned of each weight format once, as it is about the description; then the formats."""
+    common = [text for text in formats[0].warnings if all(text in one.warnings for one in formats)] if formats else []
+    warned = "\n".join(f"- warning: {one_line(text)}" for text in common)
+    return [warned, *(_details_of(one, common) for one in formats)]
+
+
+def _details_of(one: FormatReport, told: Sequence[str]) -> str:
     lines = []
     if one.sizes:
         lines.append(f"- image sizes tested: {', '.join(' x '.join(map(str, size)) for size in one.sizes)}")
     if one.batches:
         lines.append(f"- batch sizes tested: {', '.join(map(str, one.batches))}")
     lines += [f"- error: {one_line(error)}" for error in one.errors]
-    lines += [f"- warning: {one_line(warning)}" for warning in one.warnings]
+    lines += [f"- warning: {one_line(warning)}" for warning in one.warnings if warning not in told]
     return "\n".join([f"### {one_line(one.weight_format)}", *lines]) if lines else ""
 
 
@@ -269,7 +276,7 @@ def _zoo_parts(zoo: ZooRun) -> list[str]:
     return [
         heading,
         _formats_table(zoo.formats),
-        *(_details(one) for one in zoo.formats),
+        *_details(zoo.formats),
         ", ".join(f"{name} {version}" for name, version in zoo.environment.items()) + ".",
     ]
 

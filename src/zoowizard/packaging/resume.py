@@ -19,8 +19,9 @@ from zoowizard.agreement import Agreement
 from zoowizard.atomic import write_json
 from zoowizard.conversion.converted import Array, Converted, Difference, Native, TensorDescription, Weights
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.package_contents import why_not_inside
 from zoowizard.jobs.locks import require_private
-from zoowizard.library.archive import sha256, why_not_plain
+from zoowizard.library.archive import sha256
 from zoowizard.packaging.compare import Comparison, parent_among
 from zoowizard.packaging.matching import Parity
 from zoowizard.packaging.origin import Origin, difference
@@ -336,7 +337,7 @@ def _take(files: Mapping[str, str], earlier: Path, folder: Path) -> None:
     taken: list[Path] = []
     try:
         for name, digest in files.items():
-            if why_not_plain(name):
+            if why_not_inside(name):
                 raise NotKept(f"the record of the run before names a file {name!r}")
             if (earlier / name).is_symlink():
                 raise NotKept(f"{name} of the run before is damaged")

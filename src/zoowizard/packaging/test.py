@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.package_contents import why_not_inside
 from zoowizard.jobs.processes import DEVICE
 from zoowizard.jobs.steps import Steps
 from zoowizard.library import clean
-from zoowizard.library.archive import why_not_plain
 from zoowizard.packaging.foreign import opened
 from zoowizard.packaging.operators import libraries_of
 from zoowizard.packaging.report import FormatReport, Report, ZooRun, write
@@ -99,7 +99,7 @@ def _weights_bytes(folder: Path, described: Mapping[str, Any]) -> int:
     weights = described.get("weights")
     entries = weights.values() if isinstance(weights, dict) else ()
     names = [one["source"] for one in entries if isinstance(one, dict) and isinstance(one.get("source"), str)]
-    files = [folder / name for name in names if why_not_plain(name) is None]
+    files = [folder / name for name in names if why_not_inside(name) is None]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

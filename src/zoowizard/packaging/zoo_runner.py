@@ -16,9 +16,10 @@ from typing import Any, Final
 from zoowizard.environments import NoEnvironment, clean_variables, interpreter
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.steps import Step, Steps
+from zoowizard.library import zoo_child
 from zoowizard.packaging.report import Drift, FormatReport, ZooRun
 
-SCRIPT: Final = Path(__file__).with_name("zoo_child.py")
+SCRIPT: Final = Path(zoo_child.__file__)
 LEFT_OUT: Final = {
     "keras_hdf5": "TensorFlow",
     "keras_v3": "TensorFlow",

@@ -118,9 +118,10 @@ def test_an_image_that_is_too_small(findings_of_valid: Findings) -> None:
         find(VALID, findings_of_valid, image(np.uint8, 30, 60), None)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_steps_are_those_of_bioimageio(dtype: type, tmp_path: Path) -> None:
-    """The library that runs packages reads each candidate, and makes the same of an image."""
+@pytest.mark.parametrize(("dtype", "offset"), [(np.uint8, 0), (np.uint16, 0), (np.uint16, 60_000)])
+def test_the_steps_are_those_of_bioimageio(dtype: type, offset: int, tmp_path: Path) -> None:
+    """The library that runs packages reads each candidate, and makes the same of an image, also of a dim one on a
+    bright ground, of which single precision would not hold the mean."""
     from bioimageio.core import Sample, Tensor
     from bioimageio.core.proc_setup import get_pre_and_postprocessing
     from bioimageio.spec import InvalidDescr, build_description
@@ -128,20 +129,21 @@ def test_the_steps_are_those_of_bioimageio(dtype: type, tmp_path: Path) -> None:
     (tmp_path / "network.pt").write_bytes(b"none")
     axes: list[dict[str, Any]] = [{"type": "batch"}, {"type": "channel", "channel_names": ["r", "g", "b"]}]
     axes += [{"type": "space", "id": axis, "size": size} for axis, size in (("y", 120), ("x", 100))]
-    picture = image(dtype)
+    picture = image(dtype) if not offset else image(np.uint8) + np.array(offset, dtype)
+    before = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
     for normalisation in candidates(2, 3, picture.dtype):
         described = {
             "format_version": "0.5.4",
             "type": "model",
             "name": "no network",
-            "inputs": [{"id": "image", "axes": axes, "preprocessing": normalisation.steps}],
+            "inputs": [{"id": "image", "axes": axes, "preprocessing": [before, *normalisation.steps]}],
             "outputs": [{"id": "same", "axes": axes}],
             "weights": {"torchscript": {"source": str(tmp_path / "network.pt"), "pytorch_version": "2.5"}},
         }
         description = build_description(described)
         assert not isinstance(description, InvalidDescr), description.validation_summary.format()
-        tensor = Tensor.from_numpy(picture[None].astype(np.float32), dims=("batch", "channel", "y", "x"))
+        tensor = Tensor.from_numpy(picture[None], dims=("batch", "channel", "y", "x"))
         sample = Sample(members={"image": tensor}, stat={}, id="image")
         get_pre_and_postprocessing(description, dataset_for_initial_statistics=[]).pre(sample)
         theirs = sample.members["image"].to_numpy()[0]
-        np.testing.assert_allclose(normalised(picture, normalisation.steps), theirs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(normalised(picture, normalisation.steps), theirs, rtol=1e-5, atol=1e-6)

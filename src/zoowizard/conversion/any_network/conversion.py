@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,18 +12,19 @@ import numpy as np
 from zoowizard.conversion.any_network import sizes, tensors
 from zoowizard.conversion.any_network.findings import found, in_words, value
 from zoowizard.conversion.any_network.formats import Exporting
-from zoowizard.conversion.any_network.normalising import normalisation
-from zoowizard.conversion.any_network.original import Around, Original
+from zoowizard.conversion.any_network.normalising import inputs_of
+from zoowizard.conversion.any_network.original import Around, Input, Original
 from zoowizard.conversion.converted import Array, Converted, Native, Weights
 from zoowizard.conversion.probing.findings import Finding, Findings, from_json
 from zoowizard.conversion.probing.networks import Network, is_flat
-from zoowizard.conversion.probing.normalisation import Normalisation, normalised
+from zoowizard.conversion.probing.normalisation import Normalisation
 from zoowizard.conversion.probing.outputs import kind_of
 from zoowizard.conversion.probing.padding import Margins, margins_of
 from zoowizard.conversion.probing.runs import noise
 from zoowizard.drafts.images import Accepts
 from zoowizard.drafts.stacks import DTYPES, MOST_CHANNELS, read_stack
 from zoowizard.errors import ZoowizardError
+from zoowizard.families import further_inputs
 from zoowizard.jobs.steps import Step
 
 ACCEPTS: Final = Accepts(DTYPES, tuple(range(1, MOST_CHANNELS + 1)))
@@ -43,6 +45,7 @@ USES: Final = (
     "smallest_input",
     "input_step",
     "pixel_size",
+    *further_inputs.USES,
 )
 """The answers that shape a package of any network."""
 _FAR_BEYOND: Final = 20.0
@@ -56,8 +59,12 @@ Write = Callable[[Exporting, Margins], tuple[Sequence[Weights], Sequence[str]]]
 
 
 def read_image(checkpoint: Path, values: Mapping[str, Any]) -> Array:
-    """The test image (channel, (z,) y, x) as it was recorded. Raises ZoowizardError."""
-    return read_stack(Path(values["test_image"]).expanduser(), values["image_axes"])
+    """The test image (channel, (z,) y, x) as it was recorded, and behind its channels those of further inputs.
+
+    Raises ZoowizardError where one cannot be read, or they do not lie on one grid.
+    """
+    stacks = [read_stack(part.path, part.axes) for part in further_inputs.parts(values)]
+    return stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
 
 
 def convert(
@@ -72,20 +79,20 @@ def convert(
     _require_steady(probed)
     findings, fewer = sizes.within(probed, image, tensors.sides_of(values))
     step.progress(0.6, "the normalisation")
-    chosen, how = normalisation(original, findings, values, image)
-    around = Around(chosen.steps, _margins(original, findings, len(image)), str(values.get("activation") or "none"))
+    inputs, chosen, how = inputs_of(original, findings, values, image)
+    around = Around(inputs, _margins(original, findings, len(image)), str(values.get("activation") or "none"))
     tensor = np.ascontiguousarray(image[sizes.middle(findings, image, sizes.LARGEST_PX[image.ndim - 1])])
     step.progress(0.65, "predicting the test image")
     outputs = around.outputs(original.network, tensor)
     looks = _looks(original.network, findings, around, image)
     after = {"sigmoid": "probabilities", "softmax": "softmax"}.get(around.activation, str(looks[0].value))
     kinds = [after, *(str(one.value) for one in looks[1:])]
-    described = tensors.output_tensors(outputs, kinds, findings, around, values)
-    ids = [one.id for one in described]
+    ids = tensors.output_ids(values, len(outputs), inputs, original.output_names)
+    described = tensors.output_tensors(dict(zip(ids, outputs, strict=True)), kinds, findings, around, values)
     step.progress(0.7, "writing the weights")
-    weights, left_out = write(_exporting(findings, len(image), ids), around.margins)
+    weights, left_out = write(_exporting(findings, inputs, ids), around.margins)
     return Converted(
-        inputs=[tensors.input_tensor(tensor[None], findings, around, chosen.name, values, original.input_dtype)],
+        inputs=tensors.input_tensors(tensor, findings, around, values, original.input_dtypes),
         outputs=described,
         weights=weights,
         native=_native(lambda: original, findings, around, ids),
@@ -93,10 +100,10 @@ def convert(
         notes=[*in_words(probed), *_outputs_in_words(around, looks), *how, *fewer, *left_out],
         facts={
             "spatial_axes": str(image.ndim - 1),
-            "input_channels": len(image),
+            "input_channels": inputs[0].channels,
             **({"normalisation": chosen.id, "normalisation_over": _over(chosen)} if chosen.id else {}),
             "normalised_by": chosen.name,
-            "preprocessing": [dict(one) for one in around.steps],
+            "inputs": [asdict(one) for one in inputs],
             "margins": [[list(pair) for pair in one] for one in around.margins],
             "output_ids": ids,
             "output_kinds": kinds,
@@ -126,23 +133,31 @@ def _over(chosen: Normalisation) -> str:
 def native_again(load: Callable[[], Original], values: Mapping[str, Any], facts: Mapping[str, Any]) -> Native:
     """The network of `convert` again, without converting it; `load` is called when it first predicts."""
     findings = from_json(json.dumps(facts["findings"]))
-    around = Around(facts["preprocessing"], facts["margins"], str(values.get("activation") or "none"))
+    inputs = [Input(**one) for one in facts["inputs"]]
+    around = Around(inputs, facts["margins"], str(values.get("activation") or "none"))
     return _native(functools.cache(load), findings, around, facts["output_ids"])
 
 
 def _native(load: Callable[[], Original], findings: Findings, around: Around, ids: Sequence[str]) -> Native:
     """The network as it was given, with all that stands around it in the package, to compare with."""
     return Native(
-        to_input=lambda picture: np.ascontiguousarray(picture[None]),
+        to_input=lambda picture: _tensors(around, picture),
         outputs=lambda picture: dict(zip(ids, around.outputs(load().network, picture), strict=True)),
         pictures=lambda image: sizes.pictures(findings, image),
     )
 
 
+def _tensors(around: Around, picture: Array) -> Array | dict[str, Array]:
+    names = [one.name for one in around.inputs]
+    tensors = [part[None] for part in around.parts(picture)]
+    return tensors[0] if len(tensors) == 1 else dict(zip(names, tensors, strict=True))
+
+
 def _margins(original: Original, findings: Findings, channels: int) -> Margins:
     """What is padded back; margins of 0 where the outputs only have to be laid flat, which the zoo's library asks."""
     margins = margins_of(findings)
-    if margins or original.module is None or is_flat(original.module, sizes.two_shapes(findings, channels)[0]):
+    shape = sizes.two_shapes(findings, channels)[0]
+    if margins or original.module is None or is_flat(original.module, shape, original.channels):
         return margins
     return [[[0, 0] for _ in one["axes"]] for one in value(findings, "outputs")]
 
@@ -150,7 +165,7 @@ def _margins(original: Original, findings: Findings, channels: int) -> Margins:
 def _looks(network: Network, findings: Findings, around: Around, image: Array) -> list[Finding]:
     """What each output of the network looks like, by the middle of the test image, far brighter ones, and noise."""
     part = sizes.middle(findings, image, _ENOUGH_PX[image.ndim - 1])
-    tensor = normalised(np.ascontiguousarray(image[part]), around.steps)[None]
+    tensor = around.normalised(image[part])[None]
     inputs = [tensor, noise(tensor.shape), _FAR_BEYOND * tensor, -_FAR_BEYOND * tensor]
     given = [list(network.run(one)) for one in inputs]
     return [
@@ -176,14 +191,15 @@ def _outputs_in_words(around: Around, looks: Sequence[Finding]) -> list[str]:
     return told
 
 
-def _exporting(findings: Findings, channels: int, ids: Sequence[str]) -> Exporting:
+def _exporting(findings: Findings, inputs: Sequence[Input], ids: Sequence[str]) -> Exporting:
     told, known = value(findings, "outputs"), value(findings, "sizes")
     batches = findings.found.get("batch")
     free = {0: "batch"} if batches is None or batches.value else {}
     axes = list(known)
     moving = [axis for axis in axes if known[axis]["step"]]
     return Exporting(
-        shapes=sizes.two_shapes(findings, channels),
+        inputs={one.name: one.channels for one in inputs},
+        shapes=sizes.two_shapes(findings, sum(one.channels for one in inputs)),
         free=free | {2 + number: axis for number, axis in enumerate(axes) if axis in moving},
         output_axes=[
             free | {place: f"{ids[index]}_{axis}" for axis, place in one["axes"].items() if axis in moving}

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from zoowizard.atomic import write_text
 from zoowizard.conversion.any_network.original import Original
 from zoowizard.conversion.converted import Array
 from zoowizard.conversion.probing.apart import Limits
-from zoowizard.conversion.probing.findings import OVERRULED, Findings, from_json
+from zoowizard.conversion.probing.findings import OVERRULED, Finding, Findings, from_json
 from zoowizard.conversion.probing.probe import AXES, probe
 from zoowizard.errors import ZoowizardError
 from zoowizard.families.network_answers import sizes_by_axis
@@ -42,13 +43,25 @@ def found(
     not run, or takes no such images.
     """
     axes, channels = _told(values.get("spatial_axes")), _told(values.get("input_channels_asked"))
+    if original.channels:
+        _require_channels(original.channels[0], channels)
+        channels = len(image)
     findings = _probed(original, axes, channels, image, folder, on_progress)
     _require_axes(findings, image)
+    if original.channels:
+        each = " + ".join(map(str, original.channels))
+        told = Finding(len(image), f"{each}, as the images for its inputs have", True)
+        findings = replace(findings, found={**findings.found, "channels": told})
     if findings.found["channels"].value != len(image):
         if findings.found["channels"].certain or channels:
             raise ZoowizardError(_other_channels(findings, image, channels is not None))
         findings = _probed(original, axes, len(image), image, folder, on_progress)
     return _overruled(findings, values)
+
+
+def _require_channels(first: int, asked: int | None) -> None:
+    if asked not in (None, first):
+        raise ZoowizardError(f"input_channels_asked: you said {asked}, and the test image has {first}")
 
 
 def value(findings: Findings, name: str) -> Any:
@@ -72,7 +85,7 @@ def _probed(
     folder: Path,
     on_progress: Callable[[float, str], None],
 ) -> Findings:
-    made_from = [original.identity, axes, channels, zoowizard.__version__, torch.__version__]
+    made_from = [original.identity, [*original.channels], axes, channels, zoowizard.__version__, torch.__version__]
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
     name = f"findings-{digest[:32]}.json"
     for kept in folder.parents[1].glob(f"*/{name}"):
@@ -152,7 +165,7 @@ def in_words(findings: Findings) -> list[str]:
     for name, words in _WORDS.items():
         finding = findings.found.get(name)
         if finding is not None and finding.evidence == OVERRULED:
-            told.append(f"{words}: {_plain(finding.value)}, as its author says.")
+            told.append(f"{words}: {value_in_words(finding.value)}, as its author says.")
         elif finding is not None and (name not in _ONLY_WRONG or finding.value is False):
             told.append(f"{words}: {finding.evidence}.")
         elif name in ("sizes", "halo") and name in findings.missing:
@@ -163,7 +176,7 @@ def in_words(findings: Findings) -> list[str]:
     return told
 
 
-def _plain(value: Any) -> str:
+def value_in_words(value: Any) -> str:
     """A finding's value in words: pixels by axis, or itself."""
     if not isinstance(value, Mapping):
         return str(value)

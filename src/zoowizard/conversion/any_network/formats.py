@@ -4,6 +4,7 @@ Each is compared at two shapes, on noise. The zoo's own runner has torch 2.5.1 a
 operators up to opset 21 and files up to IR version 10 (https://onnxruntime.ai/docs/reference/compatibility.html).
 """
 
+import inspect
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +18,10 @@ import torch
 from torch import nn
 
 from zoowizard.atomic import write_bytes
-from zoowizard.conversion.any_network.original import INPUT_ID
+from zoowizard.conversion import onnx_norms
 from zoowizard.conversion.converted import MOST_APART, Array, Weights
 from zoowizard.conversion.probing.apart import in_a_line
-from zoowizard.conversion.probing.networks import of_module, of_onnx
+from zoowizard.conversion.probing.networks import of_module, of_onnx, tensors_in
 from zoowizard.conversion.probing.runs import noise
 from zoowizard.conversion.saved_torchscript import save_torchscript
 from zoowizard.errors import ZoowizardError
@@ -36,15 +37,22 @@ Run = Callable[[Array], Sequence[Array]]
 
 @dataclass(frozen=True)
 class Exporting:
-    """How a network is exported: two input `shapes` to check it on, and the `ids` of its outputs.
+    """How a network is exported: the channels of its `inputs` by name, and the `ids` of its outputs.
 
-    `free` are the axes of the input of which any size will do, by their names, and `output_axes` those of each output.
+    Two `shapes` of a stack that holds all inputs are to check it on. `free` are the axes of every input of which any
+    size will do, by their names, and `output_axes` those of each output.
     """
 
+    inputs: Mapping[str, int]
     shapes: tuple[Shape, Shape]
     free: Mapping[int, str]
     output_axes: Sequence[Mapping[int, str]]
     ids: Sequence[str]
+
+    @property
+    def channels(self) -> Sequence[int]:
+        """Of each input where there are several."""
+        return list(self.inputs.values()) if len(self.inputs) > 1 else []
 
 
 class LeftOut(ZoowizardError):
@@ -60,7 +68,7 @@ def torchscript(module: nn.Module, exporting: Exporting, path: Path, parent: str
     for how in (_traced, _scripted):
         try:
             scripted = how(module, exporting)
-            apart = _apart(of_module(scripted).run, module, exporting)
+            apart = _apart(of_module(scripted, channels=exporting.channels).run, module, exporting)
         except Exception as problem:
             reasons.append(_in_words(problem))
             continue
@@ -76,14 +84,15 @@ def onnx_file(module: nn.Module, exporting: Exporting, path: Path, parent: str |
     reasons = []
     for how in (_by_trace, _by_export):
         try:
-            with warnings.catch_warnings(action="ignore"):  # they are for whoever wrote the network
+            # warnings are for whoever wrote the network; with gradients, TorchScript plans runs that fail without them
+            with warnings.catch_warnings(action="ignore"), torch.no_grad():
                 model = _tidied(how(module, exporting))
         except Exception as problem:
             reasons.append(_in_words(problem))
             continue
         write_bytes(path, model.SerializeToString())
         try:
-            apart = _apart(of_onnx(path).run, module, exporting)
+            apart = _apart(of_onnx(path, exporting.channels).run, module, exporting)
         except Exception as problem:
             reasons.append(_in_words(problem))
             continue
@@ -118,14 +127,14 @@ def _by_trace(module: nn.Module, exporting: Exporting) -> onnx.ModelProto:
     written = io.BytesIO()
     torch.onnx.export(
         module,
-        (_example(exporting),),
+        _example(exporting),
         written,  # type: ignore[arg-type]  # this exporter takes what can be written to
         dynamo=False,
         opset_version=OPSET,
-        input_names=[INPUT_ID],
+        input_names=list(exporting.inputs),
         output_names=list(exporting.ids),
         dynamic_axes={
-            INPUT_ID: dict(exporting.free),
+            **{one: dict(exporting.free) for one in exporting.inputs},
             **{one: dict(axes) for one, axes in zip(exporting.ids, exporting.output_axes, strict=True)},
         },
     )
@@ -136,21 +145,31 @@ def _by_export(module: nn.Module, exporting: Exporting) -> onnx.ModelProto:
     free = dict.fromkeys(exporting.free, torch.export.Dim.AUTO)
     program = torch.onnx.export(
         module,
-        (_example(exporting, 2 if 0 in exporting.free else 1),),  # a size of 1 would be taken for the only one
+        _example(exporting, 2 if 0 in exporting.free else 1),  # a size of 1 would be taken for the only one
         dynamo=True,
         opset_version=DYNAMO_OPSET,
-        input_names=[INPUT_ID],
+        input_names=list(exporting.inputs),
         output_names=list(exporting.ids),
-        dynamic_shapes=(free,),
+        dynamic_shapes=_by_parameter(module, [free for _ in exporting.inputs]),
         verbose=False,
     )
     assert program is not None
     return program.model_proto
 
 
+def _by_parameter(module: nn.Module, each: Sequence[Any]) -> tuple[Any, ...]:
+    """What holds for `each` input, as the parameters of `forward` take the inputs: the last may take several."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    plain = [one for one in parameters if one.kind is not one.VAR_POSITIONAL]
+    if len(plain) == len(parameters):
+        return tuple(each)
+    return (*each[: len(plain)], tuple(each[len(plain) :]))
+
+
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what it remembers of the machine that made it, and in the version that the zoo's own runner reads."""
+    """Exact, without what it remembers of the machine that made it, in the version that the zoo's own runner reads."""
     forget_machine(model)
+    onnx_norms.exact(model)
     for field in ("doc_string", "metadata_props"):
         model.ClearField(field)
     model.ir_version = min(model.ir_version, NEWEST_IR)
@@ -178,13 +197,13 @@ def forget_machine(model: onnx.ModelProto) -> bool:
     return was_there
 
 
-def _example(exporting: Exporting, batch: int = 1) -> torch.Tensor:
-    return torch.from_numpy(noise((batch, *exporting.shapes[0][1:])))
+def _example(exporting: Exporting, batch: int = 1) -> tuple[torch.Tensor, ...]:
+    return tuple(tensors_in(noise((batch, *exporting.shapes[0][1:])), exporting.channels))
 
 
 def _apart(run: Run, module: nn.Module, exporting: Exporting) -> float:
     """The largest difference from the module at both shapes, in standard deviations of the output."""
-    wanted = of_module(module).run
+    wanted = of_module(module, channels=exporting.channels).run
     return max(largest_difference(run(noise(shape)), wanted(noise(shape))) for shape in exporting.shapes)
 
 

@@ -1,6 +1,6 @@
 """Which normalisation stands before the network: what was answered, or what agrees best with an expected output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -8,43 +8,92 @@ from typing import Any, Final
 import numpy as np
 
 from zoowizard.conversion.any_network.findings import PATIENT
-from zoowizard.conversion.any_network.original import Original, activated
+from zoowizard.conversion.any_network.original import Around, Input, Original, activated
 from zoowizard.conversion.converted import Array
 from zoowizard.conversion.probing import ranking
 from zoowizard.conversion.probing.findings import Findings
 from zoowizard.conversion.probing.normalisation import Normalisation, fixed, named, suits
 from zoowizard.drafts.stacks import read_expected
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.further_inputs import NORMALISATION_OF, Part, parts
 from zoowizard.families.network_answers import numbers_in
 from zoowizard.families.network_fields import ACTIVATIONS
 from zoowizard.families.normalisations import FIND
 
 FARTHEST: Final = 0.5
 """From the expected output, as `ranking.Agreement` has it: what is farther away does not agree."""
+Steps = Sequence[Mapping[str, Any]]
+Normalise = Callable[[Array, Steps], Array]
 
 
-def normalisation(
+def inputs_of(
     original: Original, findings: Findings, values: Mapping[str, Any], image: Array
-) -> tuple[Normalisation, list[str]]:
-    """The normalisation, and the sentence that says how it is known where it was found.
+) -> tuple[list[Input], Normalisation, list[str]]:
+    """The inputs with their normalisations, that of the first, and the sentence that says how this was found.
 
-    `image` (channel, (z,) y, x) is the whole test image. Raises ZoowizardError where answers do not go together, and
-    where nothing that is tried agrees with the expected output.
+    `image` (channel, (z,) y, x) is the whole test image, and behind its channels those of further inputs. Raises
+    ZoowizardError where answers do not go together, and where nothing that is tried agrees with the expected output.
     """
+    first, *others = parts(values)
+    further = [_further(part, values, image.ndim - 1) for part in others]
+    chosen, how = _of_first(original, findings, values, image, first, further)
+    return [_input(first, chosen), *further], chosen, how
+
+
+def tried(values: Mapping[str, Any], axes: int) -> tuple[int, Normalise]:
+    """The channels of the first input, and what does the steps of a candidate to it in an image of all inputs."""
+    first, *others = parts(values)
+    return first.channels, _stacked(first, [_further(part, values, axes) for part in others])
+
+
+def _stacked(first: Part, further: Sequence[Input]) -> Normalise:
+    def normalise(image: Array, steps: Steps) -> Array:
+        return Around([Input(first.name, first.channels, first.dtype, steps, ""), *further], [], "").normalised(image)
+
+    return normalise
+
+
+def _further(part: Part, values: Mapping[str, Any], axes: int) -> Input:
+    """A further input; as it is recorded where nothing is answered yet."""
+    name = f"{NORMALISATION_OF}{part.name}"
+    chosen = str(values.get(name) or "none")
+    if not suits(chosen, part.channels):
+        raise ZoowizardError(f"{name}: {chosen} is for images of 3 channels; {part.path.name} has {part.channels}")
+    return _input(part, named(chosen, axes, part.channels, False))
+
+
+def _input(part: Part, chosen: Normalisation) -> Input:
+    return Input(part.name, part.channels, part.dtype, chosen.steps, chosen.name)
+
+
+def _of_first(
+    original: Original,
+    findings: Findings,
+    values: Mapping[str, Any],
+    image: Array,
+    first: Part,
+    further: Sequence[Input],
+) -> tuple[Normalisation, list[str]]:
+    channels = first.channels
     means, stds = (numbers_in(values.get(name) or ()) for name in ("normalisation_mean", "normalisation_std"))
     if means or stds:
-        return fixed(*_for_channels(means, stds, len(image))), []
+        return fixed(*_for_channels(means, stds, channels)), []
     chosen = str(values.get("normalisation") or "")
     if chosen == FIND:
-        return _found(original, findings, values, image)
-    if not suits(chosen, len(image)):
-        raise ZoowizardError(f"normalisation: {chosen} is for images of 3 channels; the test image has {len(image)}")
+        return _found(original, findings, values, image, channels, _stacked(first, further))
+    if not suits(chosen, channels):
+        raise ZoowizardError(f"normalisation: {chosen} is for images of 3 channels; the test image has {channels}")
     each = values.get("normalisation_over") == "each channel"
-    return named(chosen, image.ndim - 1, len(image), each), []
+    return named(chosen, image.ndim - 1, channels, each), []
 
 
 def _found(
-    original: Original, findings: Findings, values: Mapping[str, Any], image: Array
+    original: Original,
+    findings: Findings,
+    values: Mapping[str, Any],
+    image: Array,
+    channels: int,
+    normalise: Normalise,
 ) -> tuple[Normalisation, list[str]]:
     if not values.get("expected_output"):
         raise ZoowizardError("normalisation: it can only be found where `expected_output` is given; name it otherwise")
@@ -59,7 +108,21 @@ def _found(
             "image with something in it"
         )
     activation = str(values.get("activation") or "none")
-    ranked = _ranked(original, findings, image, expected, activation)
+
+    def ranked_after(activation: str) -> ranking.Ranked:
+        after = partial(activated, activation=activation)
+        return ranking.find(
+            original.load,
+            findings,
+            image,
+            expected,
+            limits=PATIENT,
+            after=after,
+            normalise=normalise,
+            channels=channels,
+        )
+
+    ranked = ranked_after(activation)
     best = ranked.agreements[0]
     if best.difference is None:
         has = " x ".join(map(str, expected.shape))
@@ -70,7 +133,7 @@ def _found(
         )
     if best.difference > FARTHEST:
         for other in ACTIVATIONS[1:] if activation == "none" else ():
-            with_it = _ranked(original, findings, image, expected, other)
+            with_it = ranked_after(other)
             apart = with_it.agreements[0].difference
             if apart is not None and apart <= FARTHEST:
                 raise ZoowizardError(
@@ -85,11 +148,6 @@ def _found(
     return best.normalisation, [
         f"The normalisation was found by trying {len(ranked.agreements)}: {ranked.sentence()}.{doubt}"
     ]
-
-
-def _ranked(original: Original, findings: Findings, image: Array, expected: Array, activation: str) -> ranking.Ranked:
-    after = partial(activated, activation=activation)
-    return ranking.find(original.load, findings, image, expected, limits=PATIENT, after=after)
 
 
 def _for_channels(means: list[float], stds: list[float], channels: int) -> tuple[list[float], list[float]]:

@@ -8,11 +8,23 @@ import numpy as np
 from torch import nn
 
 from zoowizard.conversion.converted import Array
-from zoowizard.conversion.probing.networks import Network
+from zoowizard.conversion.probing.networks import Network, split
 from zoowizard.conversion.probing.normalisation import normalised
 from zoowizard.conversion.probing.padding import Margins
 
-INPUT_ID: Final = "image"
+ONLY: Final = ("float32",)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input as it stands in the package: its `name`, how many `channels` it has, in which `dtype` they are recorded,
+    and its normalisation, as entries of `preprocessing` and in words."""
+
+    name: str
+    channels: int
+    dtype: str
+    steps: Sequence[Mapping[str, Any]]
+    normalised_by: str
 
 
 @dataclass(frozen=True)
@@ -20,8 +32,9 @@ class Original:
     """The network as it was given.
 
     `load` makes it in another process (`probe`), `network` was made here. `name` is its file for people; `identity` a
-    hash of all that it is made of. `framework` is what it runs in, with the version; `input_dtype` what it takes.
-    `module` is there for networks of PyTorch.
+    hash of all that it is made of. `framework` is what it runs in, with the version; `input_dtypes` are what each of
+    its inputs takes. `channels` are those of each input in a stack that holds them all (`networks.split`), empty for
+    one. `output_names` are what its file calls the outputs, where it does. `module` is there for networks of PyTorch.
     """
 
     load: Callable[[], Network]
@@ -29,7 +42,9 @@ class Original:
     name: str
     identity: str
     framework: str
-    input_dtype: str = "float32"
+    input_dtypes: Sequence[str] = ONLY
+    channels: Sequence[int] = ()
+    output_names: Sequence[str] = ()
     module: nn.Module | None = None
 
 
@@ -37,17 +52,28 @@ class Original:
 class Around:
     """What stands around the network in its package.
 
-    `steps` are the normalisation, entries of `preprocessing`; `margins` those of `padded_back`, empty where nothing is
-    padded; `activation` (none, sigmoid, softmax) comes after the first output.
+    `inputs` are normalised each by itself; `margins` are those of `padded_back`, empty where nothing is padded;
+    `activation` (none, sigmoid, softmax) comes after the first output.
     """
 
-    steps: Sequence[Mapping[str, Any]]
+    inputs: Sequence[Input]
     margins: Margins
     activation: str
 
+    def parts(self, image: Array) -> list[Array]:
+        """The image of each input in a stack (channel, (z,) y, x) that holds the channels of all."""
+        found = split(image, [one.channels for one in self.inputs], axis=0)
+        return [np.ascontiguousarray(part, one.dtype) for part, one in zip(found, self.inputs, strict=True)]
+
+    def normalised(self, image: Array) -> Array:
+        """A stack as it was recorded, after the normalisation of each input, float32."""
+        return np.concatenate(
+            [normalised(part, one.steps) for part, one in zip(self.parts(image), self.inputs, strict=True)]
+        )
+
     def outputs(self, network: Network, image: Array) -> list[Array]:
-        """The outputs for an image (channel, (z,) y, x) as it was recorded; each with all axes."""
-        given = list(network.run(normalised(image, self.steps)[None]))
+        """The outputs for a stack (channel, (z,) y, x) as it was recorded; each with all axes."""
+        given = list(network.run(self.normalised(image)[None]))
         if self.margins:
             given = [padded(output, margins) for output, margins in zip(given, self.margins, strict=True)]
         return [activated(given[0], self.activation), *given[1:]]

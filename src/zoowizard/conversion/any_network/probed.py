@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from zoowizard.conversion.any_network.findings import PATIENT, found, value
+from zoowizard.conversion.any_network.findings import PATIENT, found, value, value_in_words
+from zoowizard.conversion.any_network.normalising import tried
 from zoowizard.conversion.any_network.original import Original, activated
 from zoowizard.conversion.converted import Array
 from zoowizard.conversion.probing import ranking
@@ -59,13 +60,16 @@ def probe(original: Original, values: Mapping[str, Any], image: Array, folder: P
     step.progress(0.7, "trying the normalisations")
     expected = read_expected(Path(values["expected_output"]).expanduser()) if values.get("expected_output") else None
     after = partial(activated, activation=str(values.get("activation") or "none"))
-    ranked = ranking.find(original.load, findings, image, expected, limits=PATIENT, after=after)
+    channels, normalise = tried(values, image.ndim - 1)
+    ranked = ranking.find(
+        original.load, findings, image, expected, limits=PATIENT, after=after, normalise=normalise, channels=channels
+    )
     step.progress(0.95, "drawing the pictures")
     channel_axis, axes = value(findings, "outputs")[0]["channel_axis"], image.ndim - 1
     candidates, pictures = [], {}
     for one in ranked.agreements:
         shown = _plane(after(one.outputs[0])[0], axes, channel_axis is not None)
-        candidate = _candidate(one, shown, len(image))
+        candidate = _candidate(one, shown, channels)
         candidates.append(candidate)
         pictures[candidate.picture] = _picture(shown)
     probed = Probed(findings=told_of(findings), candidates=tuple(candidates), **_said(ranked, expected))
@@ -78,23 +82,13 @@ def told_of(findings: Findings) -> tuple[Told, ...]:
     for name, label in LABELS.items():
         one, why = findings.found.get(name), findings.missing.get(name)
         if one is not None:
-            evidence = f"{_in_short(one.value)}, {OVERRULED}" if one.evidence == OVERRULED else one.evidence
+            evidence = f"{value_in_words(one.value)}, {OVERRULED}" if one.evidence == OVERRULED else one.evidence
         elif why is not None:
             evidence = f"could not be found out: {why}"
         if (one or why) and evidence not in [before.evidence for before in told]:
             certain, by = one is not None and one.certain, OVERRULED_BY.get(name, ())
             told.append(Told(name=name, label=label, evidence=evidence, certain=certain, overruled_by=by))
     return tuple(told)
-
-
-def _in_short(value: Any) -> str:
-    """What a person said in place of a finding: `y=32 x=32` px, or for sizes `y=16+8n`, with their step."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    return " ".join(
-        f"{axis}={one['min']}+{one['step']}n" if isinstance(one, Mapping) else f"{axis}={one}"
-        for axis, one in value.items()
-    )
 
 
 def _said(ranked: ranking.Ranked, expected: Array | None) -> dict[str, Any]:

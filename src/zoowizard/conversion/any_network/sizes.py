@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 
-from zoowizard.conversion.any_network.findings import value
+from zoowizard.conversion.any_network.findings import value, value_in_words
 from zoowizard.conversion.converted import Array
-from zoowizard.conversion.probing.findings import Findings, declared_sizes
+from zoowizard.conversion.probing.findings import Finding, Findings, declared_sizes
 from zoowizard.conversion.probing.probe import AXES
 from zoowizard.errors import ZoowizardError
 
@@ -84,8 +85,14 @@ def within(findings: Findings, image: Array, sides: Mapping[str, float]) -> tupl
                 f"the test image has only {size} px there: predict the whole length along {axis} at once, or give a "
                 "larger test image and build again."
             )
-    changed = halos != known
-    return (findings.overruled("halo", dict(halos)) if changed or "halo" not in findings.found else findings), notes
+    before = findings.found.get("halo")
+    if before is None or halos != known:
+        said = before.evidence if before else findings.missing.get("halo", "it was not looked for")
+        taken = Finding(
+            dict(halos), f"{said}; {value_in_words(halos)} are taken", before is not None and before.certain
+        )
+        findings = replace(findings, found={**findings.found, "halo": taken})
+    return findings, notes
 
 
 def _is_whole(halo: int, scales: Sequence[Fraction], side: float | None) -> bool:

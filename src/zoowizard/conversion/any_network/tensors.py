@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from zoowizard.conversion.any_network.findings import value
-from zoowizard.conversion.any_network.original import INPUT_ID, Around
+from zoowizard.conversion.any_network.original import Around, Input
 from zoowizard.conversion.any_network.sizes import axes_of
 from zoowizard.conversion.converted import Array, TensorDescription
 from zoowizard.conversion.probing.findings import Findings, declared_sizes
 from zoowizard.conversion.telling import require_telling
 from zoowizard.drafts.pixels import parse_voxel_size
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.further_inputs import FIRST, tidy_names
 
 NEARLY_NOTHING: Final = 1e-4
 """The zoo's library refuses a test tensor without a larger value."""
@@ -35,67 +36,84 @@ _KINDS: Final = {
 _BOUND: Final = ("softmax", "probabilities")
 
 
-def input_tensor(
-    tensor: Array, findings: Findings, around: Around, name: str, values: Mapping[str, Any], dtype: str
-) -> TensorDescription:
-    """The input; `tensor` (1, channel, (z,) y, x) is the test tensor, `name` the normalisation in words.
-
-    `dtype` is what the network takes.
-    """
-    image = tensor[0]
-    if image.ndim == 3 and values.get("pixel_size") and parse_voxel_size(values["pixel_size"]).z is not None:
+def input_tensors(
+    stack: Array, findings: Findings, around: Around, values: Mapping[str, Any], dtypes: Sequence[str]
+) -> list[TensorDescription]:
+    """The inputs; `stack` (channel, (z,) y, x) holds the test tensors of all, `dtypes` are what the network takes."""
+    if stack.ndim == 3 and values.get("pixel_size") and parse_voxel_size(values["pixel_size"]).z is not None:
         raise ZoowizardError("pixel_size: it has three sizes, and the network takes 2-D images; write height x width")
-    sizes = declared_sizes(findings)
-    ensured = ["float32", *([dtype] if around.steps or dtype != "float32" else [])]
-    casts = [{"id": "ensure_dtype", "kwargs": {"dtype": one}} for one in ensured]
-    coloured = len(image) == 3 and str(values.get("image_axes") or "").endswith("c")
-    described = f"image as it was recorded; normalised inside ({name})" if around.steps else "image as it was recorded"
+    coloured = str(values.get("image_axes") or "").endswith("c")
+    told = zip(around.inputs, around.parts(stack), dtypes, strict=True)
+    return [
+        _input(one, image, findings, values, dtype, coloured and len(image) == 3 and number == 0)
+        for number, (one, image, dtype) in enumerate(told)
+    ]
+
+
+def _input(
+    one: Input, image: Array, findings: Findings, values: Mapping[str, Any], dtype: str, coloured: bool
+) -> TensorDescription:
+    ensured = ["float32", *([dtype] if one.steps or dtype != "float32" else [])]
+    casts = [{"id": "ensure_dtype", "kwargs": {"dtype": each}} for each in ensured]
+    inside = f"; normalised inside ({one.normalised_by})" if one.steps else ""
     return TensorDescription(
-        id=INPUT_ID,
-        description=described[:LONGEST_DESCRIPTION],
+        id=one.name,
+        description=f"image as it was recorded{inside}"[:LONGEST_DESCRIPTION],
         axes=[
             _batch(findings),
             {
                 "type": "channel",
                 "channel_names": ["red", "green", "blue"] if coloured else _numbered(len(image), "intensity"),
             },
-            *(
-                _space(axis, values, {"size": sizes[axis] if sizes[axis]["step"] else sizes[axis]["min"]})
-                for axis in axes_of(image)
-            ),
+            *(_space(axis, values, {"size": _size(one.name, axis, findings)}) for axis in axes_of(image)),
         ],
-        data={"type": str(tensor.dtype)},
-        test_tensor=tensor,
-        processing=[casts[0], *around.steps, *casts[1:]],
+        data={"type": str(image.dtype)},
+        test_tensor=image[None],
+        processing=[casts[0], *one.steps, *casts[1:]],
         **_sample(image, axes_of(image), coloured),
     )
 
 
+def _size(name: str, axis: str, findings: Findings) -> dict[str, Any] | int:
+    """Of an axis of an input: further ones are as large as the first."""
+    known = declared_sizes(findings)[axis]
+    if not known["step"]:
+        return known["min"]
+    return dict(known) if name == FIRST else {"tensor_id": FIRST, "axis_id": axis}
+
+
 def output_tensors(
-    outputs: Sequence[Array], kinds: Sequence[str], findings: Findings, around: Around, values: Mapping[str, Any]
+    outputs: Mapping[str, Array],
+    kinds: Sequence[str],
+    findings: Findings,
+    around: Around,
+    values: Mapping[str, Any],
 ) -> list[TensorDescription]:
     """The outputs for the test tensor, as the package gives them. Raises ZoowizardError where one fits no "
     "description."""
-    ids = output_ids(values, len(outputs))
     told = value(findings, "outputs")
     described = [
-        _output(output, kinds[index], told[index], ids[index], findings, around if index == 0 else None, values)
-        for index, output in enumerate(outputs)
+        _output(output, kinds[index], told[index], name, findings, around if index == 0 else None, values)
+        for index, (name, output) in enumerate(outputs.items())
     ]
-    require_telling(dict(zip(ids, outputs, strict=True)))
+    require_telling(outputs)
     return described
 
 
-def output_ids(values: Mapping[str, Any], count: int) -> list[str]:
-    """What the outputs are called. Raises ZoowizardError where the names that were given are not as many."""
-    names = [str(one) for one in values.get("output_names") or ()]
-    if names and (len(names) != count or len(set(names)) < count or INPUT_ID in names):
+def output_ids(values: Mapping[str, Any], count: int, inputs: Sequence[Input], told: Sequence[str] = ()) -> list[str]:
+    """What the outputs are called: as a person says, or else as the network's file has it (`told`).
+
+    Raises ZoowizardError where the names that were given are not as many.
+    """
+    names, taken = [str(one) for one in values.get("output_names") or ()], [one.name for one in inputs]
+    if names and (len(names) != count or len({*names, *taken}) < count + len(taken)):
         outputs = "1 output" if count == 1 else f"{count} outputs"
         raise ZoowizardError(
-            f"output_names: the network has {outputs}; give each a name of its own, other than {INPUT_ID}, or none at "
-            "all"
+            f"output_names: the network has {outputs}; give each a name of its own, other than {' and '.join(taken)}, "
+            "or none at all"
         )
-    return names or (["output"] if count == 1 else [f"output_{number}" for number in range(1, count + 1)])
+    numbered = ["output"] if count == 1 else [f"output_{number}" for number in range(1, count + 1)]
+    return names or tidy_names(told if len(told) == count else numbered, numbered, taken)
 
 
 def _output(
@@ -164,7 +182,7 @@ def _output_space(
         return _space(axis, values, {"size": found_px}, ratio)
     halo = round(halos.get(axis, 0) * ratio)
     more = {"halo": halo} if halo else {}
-    return _space(axis, values, {"size": {"tensor_id": INPUT_ID, "axis_id": axis}, **more}, ratio)
+    return _space(axis, values, {"size": {"tensor_id": FIRST, "axis_id": axis}, **more}, ratio)
 
 
 def sides_of(values: Mapping[str, Any]) -> dict[str, float]:

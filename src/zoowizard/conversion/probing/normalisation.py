@@ -86,8 +86,12 @@ def _fixed(name: str, mean: Sequence[float], std: Sequence[float]) -> Normalisat
 
 
 def normalised(image: Array, steps: Sequence[Mapping[str, Any]]) -> Array:
-    """`image` (channel, (z,) y, x) after the steps, float32, as bioimageio.core does them."""
-    array: Array = image.astype(np.float32)
+    """`image` (channel, (z,) y, x) after the steps, float32, as the bioimage.io format defines them.
+
+    In float64 until the end: in float32 the mean of an image with a large offset is rounded by more than its noise.
+    bioimageio.core does so where the image has whole numbers, and rounds where it is float32.
+    """
+    array: Array = image.astype(np.float64)
     names = ["channel", "z", "y", "x"] if image.ndim == 4 else ["channel", "y", "x"]
     for step in steps:
         kwargs = step["kwargs"]

@@ -27,10 +27,10 @@ class PaddedBack(torch.nn.Module):
         self.network, self.fill = network, fill
         self.widths = [[px for pair in reversed(output) for px in pair] for output in margins]  # last axis first
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """The outputs for `image` (batch, channel, (z,) y, x)."""
+    def forward(self, image: torch.Tensor, *further: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The outputs for `image` (batch, channel, (z,) y, x) and the network's further inputs."""
         padded = [
             torch.nn.functional.pad(output, widths, value=self.fill) if any(widths) else output
-            for output, widths in zip(tensors_of(self.network(image)), self.widths, strict=True)
+            for output, widths in zip(tensors_of(self.network(image, *further)), self.widths, strict=True)
         ]
         return padded[0] if len(padded) == 1 else tuple(padded)

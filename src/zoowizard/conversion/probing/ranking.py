@@ -77,21 +77,24 @@ def find(
     output: int = 0,
     limits: Limits = USUAL,
     after: Callable[[Array], Array] = lambda given: given,
+    normalise: Callable[[Array, Sequence[Mapping[str, Any]]], Array] = normalised,
+    channels: int | None = None,
 ) -> Ranked:
     """Run the network on the image with each candidate (and those of `also`), and rank them.
 
     `load` and `findings` are those of `probe`. `image` (channel, (z,) y, x) is as it was recorded: its statistics are
     those of all of it, while only its middle goes into the network. `expected` is what `output` should be for the whole
     image, (channel, (z,) y, x) or without channels: numbers, or a label image. What is near a cut is not compared.
-    `after` is what comes after the network, before that output is compared.
+    `after` is what comes after the network, before that output is compared. Of a network with several inputs, of which
+    the candidates are for the first, `normalise` does their steps to the `channels` of that one in the image.
 
     Raises ZoowizardError where the image is smaller than the network takes, or no candidate can be run.
     """
     part, margins = _middle(findings, image, output)
     agreements, refused = [], {}
     with Apart(load, limits) as network:
-        for normalisation in [*also, *candidates(image.ndim - 1, len(image), image.dtype)]:
-            array = normalised(image, normalisation.steps)[(slice(None), *part)]
+        for normalisation in [*also, *candidates(image.ndim - 1, channels or len(image), image.dtype)]:
+            array = normalise(image, normalisation.steps)[(slice(None), *part)]
             try:
                 given = network.call(runs.outputs, array[None])
             except Refused as problem:

@@ -1,4 +1,4 @@
-"""The tests of the zoo's library in the versions of its runner: run as a script by the Python that has them.
+"""The tests of the zoo's library, which `clean` asks here, and a script for the Python that has the runner's versions.
 
 `python -I zoo_child.py DESCRIPTION WEIGHT_FORMAT` tests one weight format of an unpacked package. It needs
 bioimageio.core 0.10.4 and what that needs, nothing of zoowizard. What it has to say stands on standard output as JSON,
@@ -27,12 +27,17 @@ OF_FORMAT = {"onnx": ("onnxruntime",), "pytorch_state_dict": ("torch", "torchvis
 OF_STEP = {"cellpose_flow_dynamics": "cellpose", "stardist_postprocessing": "stardist"}
 
 
-def test(description: Path, weight_format: str) -> dict[str, Any]:
-    """What the library's own tests say of one weight format: reproduction, sizes, batches."""
+def test(package: Path, weight_format: str, devices: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the library's own tests say of one weight format of a package (zip or description): reproduction, sizes,
+    batches.
+
+    Gives `status` (passed or failed), `errors` and `warnings` (plain lines), `checks` (the names of what was done),
+    `seconds`. Without `devices` it runs where the library chooses to.
+    """
     from bioimageio.core import test_description
 
     started = time.monotonic()
-    summary = test_description(description, weight_format=weight_format, expected_type="model", devices=["cpu"])
+    summary = test_description(package, weight_format=weight_format, expected_type="model", devices=devices)
     errors = [_line(detail.name, one.loc, one.msg) for detail in summary.details for one in detail.errors]
     warnings = [
         _line(detail.name, one.loc, one.msg)
@@ -98,7 +103,8 @@ def trust_github_users(described: Mapping[str, Any]) -> None:
     from bioimageio.spec._internal.constants import KNOWN_GITHUB_USERS
 
     for role in ("authors", "maintainers"):
-        for person in described.get(role) or ():
+        people = described.get(role)
+        for person in people if isinstance(people, list) else ():
             if isinstance(person, Mapping) and isinstance(person.get("github_user"), str):
                 KNOWN_GITHUB_USERS.add(person["github_user"].lower())
 
@@ -149,7 +155,7 @@ def main(description: Path, weight_format: str) -> None:
     described = _read(description)
     say(environment=versions(weight_format, described))
     trust_github_users(described)
-    say(**test(description, weight_format))
+    say(**test(description, weight_format, ["cpu"]))
     try:
         say(differences=measure(description, weight_format))
     except Exception as problem:
