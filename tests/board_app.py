@@ -11,7 +11,16 @@ from textual.app import App
 from textual.message import Message
 from textual.pilot import Pilot
 
-from zoowizard.screens.board import BoardScreen, CancelJob, ClaimRow, NewModel, OpenDraft, RetryBuild, ShowLog
+from zoowizard.screens.board import (
+    BoardScreen,
+    CancelJob,
+    ClaimRow,
+    DeleteModel,
+    NewModel,
+    OpenDraft,
+    RetryBuild,
+    ShowLog,
+)
 from zoowizard.screens.widgets.board_table import BoardTable
 
 
@@ -33,6 +42,7 @@ class BoardApp(App[None]):
     @on(RetryBuild)
     @on(ShowLog)
     @on(CancelJob)
+    @on(DeleteModel)
     def _write_down(self, event: Message) -> None:
         self.asked.append(event)
 

@@ -28,6 +28,7 @@ def situation_of(workspace: Workspace, draft_id: str, here: Path, **more: Any) -
         draft=draft,
         fields=fields_of(draft.family),
         job=known.newest,
+        job_from=known.newest_from,
         built=known.built,
         built_from=known.built_from,
         receipts=known.receipts,

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,24 @@ def write_json(path: Path, data: Any) -> None:
         except UnicodeEncodeError:  # a file name that is no UTF-8; escaped, it reads back as the same name
             text = json.dumps(data, indent=2)
     write_text(path, text + "\n")
+
+
+def free_bytes(folder: Path) -> float:
+    """How much room the disk of `folder` has, in bytes; infinite where it does not tell, as some network disks.
+
+    Raises ZoowizardError where nothing can be saved there, as in a folder of the system such as /proc.
+    """
+    try:
+        disk = shutil.disk_usage(folder)
+        if disk.total:
+            return disk.free
+        beside = folder / f".saving-{secrets.token_hex(8)}"
+        beside.mkdir()  # it tells of no room at all: only trying tells whether it takes anything
+        beside.rmdir()
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise ZoowizardError(f"{folder}: nothing can be saved there ({reason}); choose another folder") from problem
+    return math.inf
 
 
 def sync_folder(folder: Path) -> None:

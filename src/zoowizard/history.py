@@ -16,7 +16,8 @@ from zoowizard.upload.receipts import Receipt, receipts
 
 @dataclass(frozen=True)
 class History:
-    """`newest` is the newest build, `built` the newest that passed, `built_from` the bare values that this one had.
+    """`newest` is the newest build, `built` the newest that passed; `newest_from` and `built_from` the bare values that
+    they had.
 
     `uploads` say how it stands with what goes, or went, to servers, the newest first. `zoo` is the newest test of what
     was built with the versions of the zoo's runner.
@@ -28,6 +29,7 @@ class History:
     receipts: tuple[Receipt, ...] = ()
     uploads: tuple[Standing, ...] = ()
     zoo: Job | None = None
+    newest_from: Mapping[str, Any] | None = None
 
 
 def history(workspace: Workspace, draft_id: str) -> History:
@@ -42,6 +44,7 @@ def history(workspace: Workspace, draft_id: str) -> History:
         receipts=tuple(receipts(workspace, draft_id)),
         uploads=tuple(standings(workspace, draft_id, jobs)),
         zoo=None if built is None else next((job for job in jobs[: jobs.index(built)] if job.kind == "test"), None),
+        newest_from=_values(builds[0]) if builds else None,
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from zoowizard.atomic import write_bytes
+from zoowizard.atomic import free_bytes, write_bytes
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.store import Workspace, drafts, load, save
 from zoowizard.errors import WrongUse, ZoowizardError
+from zoowizard.families.package_contents import DESCRIPTIONS
 from zoowizard.history import history
 from zoowizard.jobs import warm
 from zoowizard.jobs.engines import engine_of
@@ -27,8 +28,6 @@ from zoowizard.workflow import probe_work, unready, unready_to_probe
 TIME_LIMIT_S = 4 * 3600.0
 Where = Literal["here", "zoo", "both"]
 """In which versions a package is tested: those that are installed here, those of the zoo's runner, or both."""
-DESCRIPTIONS: Final = ("rdf.yaml", "bioimageio.yaml")
-"""The names that the description in a package's folder may have."""
 COPIES_IN_WORKSPACE: Final = 3
 """So often a build holds the weights at least, as 32-bit numbers: in two formats, and one or both in the archive."""
 
@@ -347,13 +346,14 @@ def _require_writable(folder: Path) -> None:
         raise WrongUse(f"{there}: is no folder, so nothing can be saved in it; choose another with --output")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ZoowizardError(f"{there}: you may not save anything in this folder; choose another with --output")
+    free_bytes(there)
 
 
 def _require_room(folder: Path, drafts: Sequence[Draft], copies: int) -> None:
     """Refuse to begin where not even so many copies of the weights have room. Raises ZoowizardError."""
     parameters = [draft.get("parameters") for draft in drafts]
     needed = copies * 4 * sum(number for number in parameters if isinstance(number, int))
-    free = shutil.disk_usage(_nearest(folder)).free
+    free = free_bytes(_nearest(folder))
     if free < needed:
         need = f"{'this build needs' if len(drafts) == 1 else f'these {len(drafts)} builds need'} {needed / 1e6:.0f} MB"
         raise ZoowizardError(

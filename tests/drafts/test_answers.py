@@ -30,7 +30,8 @@ def refused(folder: Path, text: str) -> str:
 
 def test_an_empty_template_is_yaml_and_answers_nothing(tmp_path: Path) -> None:
     text = template(EMPTY, FIELDS)
-    assert read_answers(written(tmp_path, text), FIELDS) == {}
+    assert set(read_answers(written(tmp_path, text), FIELDS).values()) == {None}
+    assert changed(EMPTY, read_answers(written(tmp_path, text), FIELDS)) == {}
     for field in FIELDS:
         assert f"\n{field.name}:" in text or f"\n# {field.name}:" in text
         assert field.example in text and field.need in text
@@ -60,16 +61,19 @@ def test_known_values_of_any_script_come_back_as_they_were(tmp_path: Path) -> No
     draft = with_found(draft, {"license": Value("AGPL-3.0-only", CHECKPOINT), **defaults(FIELDS)})
     text = template(draft, FIELDS)
     assert "# From checkpoint:" in text and "# From default:" in text and "# As answered before:" in text
-    read = read_answers(written(tmp_path, text), FIELDS)
+    told = read_answers(written(tmp_path, text), FIELDS)
+    read = {name: answer for name, answer in told.items() if answer is not None}
     assert read == {**AWKWARD, "license": "AGPL-3.0-only", "version": "0.1.0", "category": "Participant Models"}
     assert yaml.safe_load(text)["trained_by"] == AWKWARD["trained_by"]
-    assert changed(draft, read) == {}
-    assert changed(draft, {**read, "license": "MIT"}) == {"license": "MIT"}
+    assert changed(draft, told) == {}
+    assert changed(draft, {**told, "license": "MIT"}) == {"license": "MIT"}
 
 
 def test_a_path_that_is_no_utf8_does_not_break_the_template(tmp_path: Path) -> None:
     draft = with_given(EMPTY, {"test_image": "bad-\udcff.png", "trained_by": "Ada"})
-    assert read_answers(written(tmp_path, template(draft, FIELDS)), FIELDS) == {"trained_by": "Ada"}
+    told = read_answers(written(tmp_path, template(draft, FIELDS)), FIELDS)
+    assert told["trained_by"] == "Ada" and "test_image" not in told
+    assert changed(draft, told) == {}
 
 
 def test_texts_stand_for_lists_as_at_a_prompt(tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ def test_all_problems_are_told_together(tmp_path: Path) -> None:
         pytest.param("tags: " + "[" * 10_000, "characters or nesting", id="very deep"),
         ("maintainers: @ada\n", "line 1: is no YAML: put the text in `maintainers: @ada` between quotes"),
         ("? [a]\n: b\n", "is no field"),
+        ("tags: [a, , b]\n", "line 1: has nothing before a comma in `tags: [a, , b]`; write each entry once"),
         ("tags: [[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]\n", "too deeply"),
     ],
 )
@@ -150,8 +155,13 @@ def test_files_that_cannot_be_taken(tmp_path: Path) -> None:
     assert "is no file" in refusal(tmp_path)
 
 
-def test_an_empty_file_and_empty_answers_count_as_none(tmp_path: Path) -> None:
+def test_an_empty_answer_takes_an_earlier_one_back(tmp_path: Path) -> None:
     assert read_answers(written(tmp_path, ""), FIELDS) == {}
-    assert read_answers(written(tmp_path, "\ufeffname:\nauthors: []\ntrained_by: ''\ntags: ~\n"), FIELDS) == {}
+    empty = read_answers(written(tmp_path, "\ufeffname:\nauthors: []\ntrained_by: ''\ntags: ~\nlicense: ' '\n"), FIELDS)
+    draft = with_given(EMPTY, {"trained_by": "Ada", "tags": ["2d"], "modality": "fluorescence", "license": "MIT"})
+    draft = with_found(draft, {"license": Value("AGPL-3.0-only", CHECKPOINT)})
+    now = with_given(draft, changed(draft, empty))
+    assert {name: known.value for name, known in now.given.items()} == {"modality": "fluorescence"}
+    assert now.get("license") == "AGPL-3.0-only", "what the files tell stays"
     person = "authors:\n  - name: Ada\n    orcid:\n    email: ''\n"
     assert read_answers(written(tmp_path, person), FIELDS) == {"authors": [{"name": "Ada"}]}

@@ -24,7 +24,8 @@ def job(state: str, reason: str = "") -> Job:
         ("failed", "could not save the package to /x: read-only file system; it passed", "only saving is done again"),
         ("failed", "the package's tests failed (/x/report.md has the details): onnx", "The report says"),
         ("failed", "test_image: the model finds nothing in it", "another test image"),
-        ("failed", "TypeError: no; the log has the details", "log"),
+        ("failed", "TypeError: no; the log has the details", "The log tells more"),
+        ("failed", "it ended with exit code 3 and did not say why; the log may", "The log tells more"),
         ("unreadable", "job.json is not readable JSON", "new build"),
         ("out-of-memory", "it ran out of memory, so the system killed it", "more memory"),
         ("preempted", "more urgent work took its place", "Try again"),
@@ -50,6 +51,15 @@ def test_every_end_has_a_way_on(state: str, reason: str, told: str) -> None:
     sentence = what_to_do(job(state, reason))
     assert told in sentence
     assert sentence.endswith(".")
+
+
+def test_a_sentence_that_says_what_to_do_is_enough() -> None:
+    assert what_to_do(job("failed", "argument_depth: the checkpoint has 3 levels; try depth=3")) == ""
+
+
+def test_where_the_reason_tells_what_to_do_nothing_is_added() -> None:
+    assert what_to_do(job("failed", "halo: is 3, but the network needs 16; write 16, or leave it out")) == ""
+    assert "log" in what_to_do(job("failed", "the package gives other values than the network"))
 
 
 @pytest.mark.parametrize("state", ["passed", "running", "starting"])

@@ -128,11 +128,24 @@ LocalEngine().start(folders)
     assert 1 <= most_at_once(folders) <= 2
 
 
+def test_who_waits_is_told_for_which_models(begin: Start, tmp_path: Path) -> None:
+    models = tmp_path / "workspace" / "models"
+    holder = begin(LONG, parent=models / "nuclei-of-mice" / "jobs")
+    until_state(holder, "running")
+    second = begin({"say": "done"}, parent=models / "mito" / "jobs")
+    until_reason(second, "waiting for its turn: nuclei is at work, one at a time")
+    third = begin({"say": "done"}, parent=tmp_path / "workspace" / "jobs")
+    until_reason(third, "waiting for its turn: nuclei is before it")
+    elsewhere = begin({"say": "done"}, parent=tmp_path / "another" / "models" / "mito" / "jobs")
+    until_reason(elsewhere, "waiting for its turn: 2 jobs are before it")
+    assert "(" not in read_job(elsewhere).reason, "the models of another workspace are not looked for"
+
+
 def test_order_and_priority(begin: Start) -> None:
     holder = begin(LONG)
     assert until_state(holder, "running").device == "CPU"
     first, second, third = [begin({"say": "done"}, priority=priority) for priority in (0, 0, 5)]
-    until_reason(third, "waiting for its turn: 1 job is at work, and no more may be at once")
+    until_reason(third, "waiting for its turn: 1 job is at work, one at a time")
     until_reason(first, "waiting for its turn: 1 job is before it")
     until_reason(second, "waiting for its turn: 2 jobs are before it")
     change_priority(second, 9)
@@ -237,7 +250,7 @@ def test_people_do_not_overtake_each_other(begin: Start, neighbour: Callable[...
     hears(their_first, "working")
     mine = begin({"say": "done"}, priority=-1000)
     whose = " (1 of nobody)" if os.geteuid() == 0 else ""
-    until_reason(mine, f"waiting for its turn: 1 job is at work{whose}, and no more may be at once")
+    until_reason(mine, f"waiting for its turn: 1 job is at work{whose}, one at a time")
     their_second = neighbour(priority=1000)
     if os.geteuid() == 0:
         hears(their_second, "1 job is before it (1 of root)")
@@ -419,7 +432,7 @@ def test_how_many_at_once_as_set_for_the_workspace(
     for folder in three:
         until_state(folder, "running")
     fourth = begin({"say": "done"}, parent=jobs)
-    until_reason(fourth, "3 jobs are at work, and no more may be at once")
+    until_reason(fourth, "3 jobs are at work (nuclei), and no more may be at once")
     write_settings(tmp_path, JobSettings(at_once=4))
     until_state(fourth, "passed")
 
@@ -464,12 +477,12 @@ def test_the_commands(begin: Start, tmp_path: Path) -> None:
     holder = begin(LONG, parent=jobs)
     until_state(holder, "running")
     first, second = begin({"say": "done"}, parent=jobs), begin({"say": "done"}, parent=jobs)
-    until_reason(second, "1 job is before it")
+    until_reason(second, "nuclei is before it")
     listed = run_zoowizard(["jobs", "--workspace", tmp_path])
-    assert f"{second.name}  queued     selftest nuclei  waiting for its turn: 1 job is before it" in listed.out
+    assert f"{second.name}  queued     selftest nuclei  waiting for its turn: nuclei is before it" in listed.out
     told = run_zoowizard(["jobs", "priority", second.name, "7", "--workspace", tmp_path])
     assert (told.code, told.out) == (0, f"{second.name}  priority 7\n")
-    until_reason(first, "1 job is before it")
+    until_reason(first, "nuclei is before it")
     wrong = {
         (second.name,): "give the job and a number",
         (second.name, "high"): "high is no priority; write a whole number from -1000 to 1000",

@@ -23,7 +23,8 @@ from zoowizard.drafts.store import Workspace, save
 from zoowizard.jobs.events import StepStarted, to_line
 from zoowizard.jobs.folder import create
 from zoowizard.jobs.locks import claim
-from zoowizard.screens.board import CancelJob, ClaimRow, NewModel, OpenDraft, RetryBuild, ShowLog
+from zoowizard.screens.app import ZoowizardApp
+from zoowizard.screens.board import CancelJob, ClaimRow, DeleteModel, NewModel, OpenDraft, RetryBuild, ShowLog
 from zoowizard.screens.children import lines_of
 from zoowizard.screens.widgets.board_rows import columns_for, fitted, read_row
 
@@ -192,6 +193,38 @@ async def test_cancelling_is_asked_once(four: Workspace) -> None:
         await pilot.press("c")
         await until(pilot, lambda: app.asked)
         assert app.asked == [CancelJob(str(folder))]
+
+
+async def test_deleting_is_asked_once_and_not_while_a_job_is_at_work(four: Workspace) -> None:
+    app = BoardApp(four.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(pilot, app)
+        await pilot.press("G", "X")
+        await sees(pilot, "Building model: a job of it is at work")
+        await pilot.press("g", "X")
+        await sees(pilot, "only-read: press X again to delete it", "checkpoint and uploads stay")
+        await pilot.press("down", "up")
+        await sees(pilot, gone="press X again")
+        await pilot.press("X")
+        await sees(pilot, "press X again")
+        await pilot.press("l", "X")
+        await sees(pilot, "press X again")
+        assert app.asked == []
+        await pilot.press("X")
+        await until(pilot, lambda: app.asked)
+        assert app.asked == [DeleteModel("only-read")]
+
+
+async def test_a_deleted_model_leaves_the_board_and_lies_in_the_trash(four: Workspace) -> None:
+    app = ZoowizardApp(four.root, four.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await sees(pilot, "only-read", "Failed model")
+        await pilot.press("down", "down", "X")
+        await sees(pilot, "Failed model: press X again")
+        await pilot.press("X")
+        await sees(pilot, "only-read", gone="Failed model")
+        [deleted] = four.trash.iterdir()
+        assert deleted.name.startswith("failed-") and (deleted / "draft.json").is_file()
 
 
 async def test_a_row_of_the_event_is_claimed(workspace: Workspace) -> None:

@@ -317,19 +317,19 @@ def test_a_mistake_of_its_own(prepared: Prepared, opened: Open) -> None:
     prepared.at("describe", name=None)
     boot = (
         "import sys; from zoowizard.cli import main; from zoowizard.screens.app import ZoowizardApp\n"
-        "def action_keys(app): return 1 // 0\n"
-        "ZoowizardApp.action_keys = action_keys; sys.exit(main())"
+        "def action_command_palette(app): return 1 // 0\n"
+        "ZoowizardApp.action_command_palette = action_command_palette; sys.exit(main())"
     )
     terminal = opened(
         "new", prepared.run, "--workspace", prepared.workspace.root, command=[sys.executable, "-c", boot], columns=120
     )
     terminal.wait_for("missing: Model name")
     cursor_is_at(terminal, "Model name")
-    terminal.send("Zoo", "f1")
+    terminal.send("Zoo", "f2")
     assert terminal.ended() == 1
     assert "a mistake of its own (ZeroDivisionError)" in terminal.text()
     assert "Traceback" not in terminal.text() and "1 // 0" not in terminal.text()
     crash = prepared.workspace.root / "crash.txt"
-    assert "in action_keys" in crash.read_text() and crash.stat().st_mode & 0o777 == 0o600
+    assert "in action_command_palette" in crash.read_text() and crash.stat().st_mode & 0o777 == 0o600
     assert read_place(prepared.workspace, prepared.draft).typed == {"name": "Zoo"}
     assert prepared.is_free()

@@ -131,7 +131,7 @@ async def test_one_that_waits_for_its_turn(
         await asyncio.sleep(0.05)
     app = app_for(await with_job(situation, start({"print": "last"})))
     async with app.run_test(size=(80, 24)) as pilot:
-        seen = await until_seen(pilot, "○ Queued   waiting for its turn: 1 job is at work, and no more may be at once")
+        seen = await until_seen(pilot, "○ Queued   waiting for its turn: nuclei is at work, one at a time")
         assert "Testing" not in seen
         await pilot.press("c")
         await until_seen(pilot, "Press c again")
@@ -180,6 +180,41 @@ async def test_a_failure_says_where_why_and_what_to_do(situation: Situation, sta
         await pilot.press("enter", "R")
         await until(pilot, lambda: len(app.said) > 1)
         assert app.said == [BuildAsked(resume=now.job), BuildAsked()]
+
+
+async def test_a_reason_that_says_what_would_be_right_is_all_that_is_said(
+    situation: Situation, start: Callable[..., Path]
+) -> None:
+    reason = "input_step: is 12, but the network takes steps of 16; write 16, or leave it out"
+    app = app_for(await with_job(situation, start({"fail": reason}), over=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        seen = await until_seen(pilot, "takes steps of 16; write 16", "Press Enter to go on from where it failed")
+        assert "What to do" not in seen and "log tells" not in seen
+        app.step.show(await with_job(situation, start({"crash": "no"}), over=True))
+        await until_seen(pilot, "What to do: The log tells more")
+
+
+async def test_a_failure_with_other_answers_is_told_as_one_of_before(
+    situation: Situation, start: Callable[..., Path]
+) -> None:
+    now = await with_job(situation, start({"fail": "description: names no cells"}), over=True)
+    assert now.draft is not None
+    before = {name: known.value for name, known in now.draft.values.items()}
+    app = app_for(replace(now, job_from=before))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until_seen(pilot, "✗ Failed: 1 fail", "✗ Description: names no cells", "from where it failed")
+        mended = replace(now, job_from=before, draft=with_given(now.draft, {"description": "Finds the cells."}))
+        app.step.show(mended)
+        seen = await until_seen(
+            pilot,
+            "! Failed: 1 fail; answers were changed since: build again",
+            "With the answers before: description: names no cells",
+            "Press Enter to build with the answers as they are now",
+        )
+        assert "What to do" not in seen
+        await pilot.press("enter")
+        await until(pilot, lambda: app.said)
+        assert app.said == [BuildAsked(resume=now.job)]
 
 
 async def test_another_terminal_starts_a_job(situation: Situation, start: Callable[..., Path]) -> None:

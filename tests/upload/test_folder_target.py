@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,19 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.upload.folder import FolderTarget
 from zoowizard.upload.receipts import receipts
 from zoowizard.upload.target import Parcel
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from zoowizard.upload.folder import FolderTarget
+from zoowizard.upload.target import Parcel
+
+def progress(fraction, words):
+    print("half", flush=True)
+    time.sleep(600)
+
+FolderTarget(Path(sys.argv[2])).send(Parcel(Path(sys.argv[1]), None, sys.argv[3]), progress)
+"""
 
 
 @pytest.fixture
@@ -58,6 +73,39 @@ def test_an_older_one_is_replaced(parcel: Parcel, tmp_path: Path) -> None:
     (tmp_path / "nuclei.zip").write_text("old")
     target.send(parcel, lambda fraction, words: None)
     assert (tmp_path / "nuclei.zip").read_bytes() == parcel.archive.read_bytes()
+
+
+def test_two_at_once_do_not_write_into_the_same_file(parcel: Parcel, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "nuclei.zip"
+    other.parent.mkdir()
+    other.write_bytes(b"another package" * 1000)
+    others = Parcel(other, None, hashlib.sha256(other.read_bytes()).hexdigest())
+    target, ran = FolderTarget(tmp_path / "out"), []
+
+    def meanwhile(fraction: float, words: str) -> None:
+        if not ran:
+            ran.append(target.send(others, lambda fraction, words: None))
+            assert (tmp_path / "out" / "nuclei.zip").read_bytes() == other.read_bytes()
+
+    target.send(parcel, meanwhile)
+    assert (tmp_path / "out" / "nuclei.zip").read_bytes() == parcel.archive.read_bytes()
+    assert names(target.folder) == {"nuclei.zip", "nuclei-report.json", "nuclei-report.md"}
+
+
+def test_what_a_killed_one_left_is_removed_later(parcel: Parcel, tmp_path: Path) -> None:
+    target = FolderTarget(tmp_path / "out")
+    saving = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(parcel.archive), str(target.folder), parcel.sha256], stdout=subprocess.PIPE
+    )
+    assert saving.stdout is not None and saving.stdout.readline() == b"half\n"
+    saving.kill()
+    saving.communicate()
+    [left] = target.folder.iterdir()
+    target.send(parcel, lambda fraction, words: None)
+    assert left.exists(), "somebody may be at it"
+    os.utime(left, (time.time() - 4000, time.time() - 4000))
+    target.send(parcel, lambda fraction, words: None)
+    assert names(target.folder) == {"nuclei.zip", "nuclei-report.json", "nuclei-report.md"}
 
 
 def test_where_it_lies_already_it_stays(parcel: Parcel) -> None:

@@ -93,6 +93,29 @@ def test_a_file_that_was_changed_at_the_hub(to: ToHub, hub: Hub, package: Packag
     assert to.record.commit == hub.repos[NAME].head
 
 
+@pytest.mark.parametrize("how", ["next page", "verify"])
+def test_no_other_server_is_told_the_login(how: str, to: ToHub, hub: Hub, package: Package) -> None:
+    elsewhere = f"http://127.0.0.1:{hub.storage.port}"
+    link = {"Link": f'<{elsewhere}/0/1>; rel="next"'}
+    if how == "verify":
+        hub.verifies_at = elsewhere
+    else:
+        hub.door.fails(meets=lambda one: "/tree/" in one.path, status=200, body=b"[]", headers=link)
+    with pytest.raises(ZoowizardError, match="must not be told your login"):
+        to.queue(package).go()
+    assert any(one.authorization for one in hub.door.asked)
+    assert [one.path for one in hub.storage.asked if one.authorization] == []
+    assert f"127.0.0.1:{hub.storage.port}" in to.record.problem and to.record.pending
+
+
+def test_where_it_is_sent_on_the_login_stays_behind(to: ToHub, hub: Hub, package: Package) -> None:
+    moved = {"Location": f"http://127.0.0.1:{hub.storage.port}/0/1"}
+    hub.door.fails("whoami-v2", status=307, headers=moved)
+    to.queue(package).go()
+    sent_on = [one for one in hub.storage.asked if one.method == "GET"]
+    assert sent_on and not any(one.authorization for one in hub.storage.asked)
+
+
 KILLS = (
     ("create", "after"),
     ("batch", "after"),

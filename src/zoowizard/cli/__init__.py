@@ -15,6 +15,7 @@ from pathlib import Path
 from zoowizard import __version__
 from zoowizard.cli.board import board
 from zoowizard.cli.build import build
+from zoowizard.cli.delete import delete
 from zoowizard.cli.doctor import doctor
 from zoowizard.cli.jobs import jobs
 from zoowizard.cli.login import login, logout, whoami
@@ -214,6 +215,11 @@ def _add_records(add: Adder) -> None:
     table.add_argument("--markdown", action="store_true", help="as a Markdown table")
     _json_flag(table)
 
+    gone = add("delete", delete, "delete a model, which then lies in the trash of the workspace for a while")
+    gone.add_argument("model", metavar="MODEL", help="its name, as `zoowizard board` lists it")
+    gone.add_argument("--yes", action="store_true", help="delete it without asking again")
+    _json_flag(gone)
+
     _json_flag(add("doctor", doctor, "look whether this computer is fit for the work, and say how to mend what is not"))
 
     listed = add("jobs", jobs, "list jobs and clean up behind them, or follow, cancel, retry or show the log of one")
@@ -229,9 +235,11 @@ def _add_records(add: Adder) -> None:
         type=_days,
         metavar="DAYS",
         default=30.0,
-        help="log and report of what ended in this time stay (default: %(default)g)",
+        help="log and report of what ended in this time stay, and models deleted in it (default: %(default)g)",
     )
-    cleaned.add_argument("--all", action="store_true", help="remove every job that has ended and nothing needs")
+    cleaned.add_argument(
+        "--all", action="store_true", help="remove every job that has ended and nothing needs, and empty the trash"
+    )
     retried = listed.add_argument_group("only for `jobs retry`; where it runs is else as `zoowizard settings` say")
     add_engine_flags(retried)
 

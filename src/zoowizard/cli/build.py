@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoowizard.cli.output import AnswersMissing, QuestionsEnded, print_json, printable_lines, workspace_of
 from zoowizard.cli.settings import settings_of
-from zoowizard.errors import ExitCode, WrongUse
+from zoowizard.errors import ExitCode, WrongUse, ZoowizardError
 
 if TYPE_CHECKING:
     from zoowizard.drafts.draft import Draft
@@ -62,18 +62,29 @@ def open_with_answers(
     held: contextlib.ExitStack,
     before: Sequence["Draft"],
 ) -> "Draft":
-    """The draft of the model at `path` with its answers, saved, and held as long as `held`."""
+    """The draft of the model at `path` with its answers, saved, and held as long as `held`.
+
+    One that is new and `called` is gone again where `held` ends in an error, unless a person answered meanwhile.
+    """
     from zoowizard.drafts.answers import changed
-    from zoowizard.drafts.store import editing, save
+    from zoowizard.drafts.store import editing, ids, load, remove_unstarted, save
     from zoowizard.workflow import answered, choose_one, open_draft, read_all
 
     recognition = choose_one(path)
+    there = ids(workspace)
     draft = open_draft(workspace, recognition, called)
     for warning in recognition.warnings:
         print(f"! {printable_lines(warning.message)}", file=sys.stderr)
     if any(draft.id == one.id for one in before):
         raise WrongUse(f"{path}: is the model {draft.id}, which was given before; give each once")
     held.enter_context(editing(workspace, draft.id))
+
+    def leave_nothing(kind: type[BaseException] | None, problem: BaseException | None, _: object) -> None:
+        if isinstance(problem, ZoowizardError) and load(workspace, draft.id).given == draft.given:
+            remove_unstarted(workspace, draft)
+
+    if called is not None and draft.id not in there:
+        held.push(leave_nothing)
     if answers is not None:
         draft = answered(draft, changed(draft, read_all(answers, draft)))
     save(workspace, draft)

@@ -51,10 +51,10 @@ def _list(workspace: "Workspace", found: Sequence["Job"], as_json: bool) -> int:
     if as_json:
         print_json([_job_json(job) for job in found])
     for job in found if not as_json else ():
-        line = f"{job.id}  {job.state:<10} {job.kind:<6} {job.model}  {job.reason}"
+        line = f"{job.id}  {job.state:<10} {job.kind:<7} {job.model}  {job.reason}"
         print(printable(line).rstrip())
     if found and not as_json:
-        print(use_in_words(disk_use(job_parents(workspace.root))), file=sys.stderr)
+        print(use_in_words(disk_use(job_parents(workspace.root), trash=workspace.trash)), file=sys.stderr)
     return ExitCode.DONE
 
 
@@ -65,7 +65,7 @@ def _clean(workspace: "Workspace", given: argparse.Namespace) -> int:
 
     if given.id is not None:
         raise WrongUse(f"jobs clean: takes no job ({given.id}); it removes what no job needs any more")
-    use = disk_use(job_parents(workspace.root), given.keep, given.all)
+    use = disk_use(job_parents(workspace.root), given.keep, given.all, workspace.trash)
     freed, problems = (0, []) if given.dry_run else clean(use, given.keep, given.all)
     answer = {
         "jobs": use.jobs,
@@ -83,7 +83,8 @@ def _clean(workspace: "Workspace", given: argparse.Namespace) -> int:
     else:
         for one in use.removals:
             what = "" if one.whole else f"  only {', '.join(part.name for part in one.parts)}"
-            print(printable(f"{one.folder.name}  {one.folder.parent.parent.name}{what}"))
+            where = "deleted" if one.folder.parent == workspace.trash else one.folder.parent.parent.name
+            print(printable(f"{one.folder.name}  {where}{what}"))
         would = "would free" if given.dry_run else "freed"
         print(f"{would} {readable(use.freeable if given.dry_run else freed)} of {readable(use.held)}")
     for problem in [*use.problems, *problems]:

@@ -61,12 +61,12 @@ def answers(given: argparse.Namespace) -> int:
     from zoowizard.drafts.answers import template
     from zoowizard.workflow import choose_one, open_draft, questions_for
 
+    if given.output is not None and given.output.exists():
+        raise WrongUse(f"{given.output}: is there already; choose another name, so that no answer is lost")
     draft = open_draft(workspace_of(given), choose_one(given.path), given.called)
     text = template(draft, questions_for(draft))
     if given.output is None:
         print(text, end="")
-    elif given.output.exists():
-        raise WrongUse(f"{given.output}: is there already; choose another name, so that no answer is lost")
     else:
         write_text(given.output, text)
         print(given.output)

@@ -80,7 +80,7 @@ def _print_json(probed: "Probed", job: "Job", pictures: Path) -> None:
 def _print(probed: "Probed", pictures: Path) -> None:
     for told in probed.findings:
         sure = "" if told.certain else " (a guess)"
-        how = f"   [overruled by {', '.join(told.overruled_by)}]" if told.overruled_by else ""
+        how = f"   [to overrule it: {', '.join(told.overruled_by)}]" if told.overruled_by else ""
         print(printable_lines(f"{told.label}{sure}: {told.evidence}{how}"))
     print()
     rows = [("normalisation", "difference", "output", "picture")] if probed.is_ranked else []

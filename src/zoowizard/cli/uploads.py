@@ -71,21 +71,32 @@ def _withdraw(workspace: "Workspace", given: argparse.Namespace) -> int:
 
 
 def _meant(workspace: "Workspace", named: str) -> "tuple[Path, Upload]":
-    """The upload of the model that is named as here, or as in the zoo."""
+    """The upload of the model that is named as here, or as in the zoo; of several the one that can be taken back."""
+    from zoowizard.drafts.store import ids_called
     from zoowizard.upload.state import all_uploads, model_of
 
     found = all_uploads(workspace)[0]
+    models = ids_called(workspace, named)
     meant = [
         (folder, one)
         for folder, one in found
-        if named in (model_of(folder), one.title, one.artifact_id, one.artifact_id.rpartition("/")[2]) and named
+        if model_of(folder) in models
+        or named.casefold() in {one.title.casefold(), one.artifact_id, _name_there(one)} - {""}
     ]
-    if len(meant) != 1:
-        several = "more than one upload is" if meant else "no upload is"
-        raise WrongUse(
-            f"uploads: {several} called {named}; `zoowizard uploads` lists them, each with its name in the zoo"
-        )
-    return meant[0]
+    meant = [(folder, one) for folder, one in meant if not one.withdrawn] or meant
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        names = ", ".join(_name_there(one) for _, one in meant)
+        raise WrongUse(f"uploads: {len(meant)} uploads are called {named}; give one of {names}")
+    raise WrongUse(
+        f"uploads: no upload is called {named}; `zoowizard uploads` lists them, each with its name in the zoo"
+    )
+
+
+def _name_there(one: "Upload") -> str:
+    """What it is called in the zoo; before it is called anything, the server where it shall go."""
+    return one.artifact_id.rpartition("/")[2] or one.server.host
 
 
 def _agreed(upload: "Upload") -> bool:

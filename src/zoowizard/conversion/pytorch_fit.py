@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoowizard.conversion.pytorch_architecture import Architecture, defaults_of, made
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.state_dicts import COUNTED
 
 Shapes = Mapping[str, tuple[int, ...]]
 MOST_TRIED: Final = 400
@@ -24,8 +25,6 @@ MOST_SECONDS: Final = 10.0
 FARTHEST: Final = 4
 LEAST_CHANNELS: Final = 8
 """A list of smaller numbers is taken for strides or sizes of kernels, not for channels."""
-_COUNTED: Final = "num_batches_tracked"
-"""Older versions of torch did not save it, and nothing depends on it."""
 _LEVELS: Final = re.compile(r"depth|level|stage", re.IGNORECASE)
 _MOST_IMPLIED: Final = 8
 _NAMED: Final = 3
@@ -73,13 +72,13 @@ def fits(given: Shapes, wanted: Shapes) -> bool:
 
 
 def _of_weight(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in shapes.items() if not name.endswith(_COUNTED) and name != "n_averaged"}
+    return {name: shape for name, shape in shapes.items() if not name.endswith(COUNTED) and name != "n_averaged"}
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     known = network.state_dict()
     full = {name: one for name, one in state.items() if name in known}
-    full |= {name: one for name, one in known.items() if name not in full and name.endswith(_COUNTED)}
+    full |= {name: one for name, one in known.items() if name not in full and name.endswith(COUNTED)}
     try:
         network.load_state_dict(full, strict=True)
     except RuntimeError as problem:
@@ -87,7 +86,7 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ZoowizardError(f"the checkpoint does not go into the network: {lines[-1].strip()}") from problem
     held = [*network.named_parameters(), *network.named_buffers()]
     for name, one in held:
-        if name in state and not name.endswith(_COUNTED) and not _are_same(one, state[name]):
+        if name in state and not name.endswith(COUNTED) and not _are_same(one, state[name]):
             raise ZoowizardError(
                 f"network: after loading, {name} is not what the checkpoint holds: the network's own code changes what "
                 "it loads (load_state_dict, or a hook); take that out of it, or save the weights as they are used"

@@ -23,7 +23,7 @@ LEGEND: Final = """\
 # Answers for the package of {model}
 #
 # Fill in what stands after the colons and give the file to `zoowizard build --answers`. Lines that begin with # are
-# only comments; take the # away to answer an optional question. An empty answer counts as none.
+# only comments; take the # away to answer an optional question. An empty answer takes an earlier one back.
 """
 
 
@@ -86,7 +86,7 @@ def changed(draft: Draft, answers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_answers(path: Path, fields: Sequence[Field], strict: bool = True) -> dict[str, Any]:
-    """Read an answers file: field name → checked answer; unanswered fields are left out.
+    """Read an answers file: field name → checked answer; None where it stands there without one, as it was left empty.
 
     A text given for a list, such as `authors: Ada Lovelace; Grace Hopper`, is read as at a prompt. A relative path
     counts from the folder of the file. Raises AnswersInvalid with all problems together; not where `strict` is false
@@ -115,8 +115,8 @@ def read_answers(path: Path, fields: Sequence[Field], strict: bool = True) -> di
                 problem = str(error)
             if problem:
                 wrong[where] = problem
-            elif is_answered(answer):
-                answers[name] = answer
+            else:
+                answers[name] = answer if is_answered(answer) else None
     if wrong and strict:
         raise AnswersInvalid(path, wrong)
     return answers
@@ -166,6 +166,8 @@ def _yaml_problem(error: Any, text: str, line: int) -> str:
     written = text.splitlines()[line] if line < len(text.splitlines()) else ""
     if "\t" in written[: len(written) - len(written.lstrip())] or "'\\t'" in str(error.problem):
         return "begins with a tab; YAML wants spaces there"
+    if "the node content, but found ','" in str(error.problem):
+        return f"has nothing before a comma in {shown(written.strip())}; write each entry once, with one comma between"
     if "that cannot start any token" in str(error.problem):
         return f"is no YAML: put the text in {shown(written.strip())} between quotes"
     if "mapping values are not allowed" in str(error.problem):

@@ -5,6 +5,7 @@ ROOT/models/<id>/draft.lock   held by whoever edits the draft; says who that is
 ROOT/models/<id>/place.json   where the person was, see place.py
 ROOT/models/<id>/jobs/        one folder a job
 ROOT/models/<id>/packages/    what the jobs built
+ROOT/.trash/                  models that were deleted, see zoowizard.deletion
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from zoowizard.atomic import write_json
+from zoowizard.drafts.checks import did_you_mean
 from zoowizard.drafts.draft import Draft, Value, told_by_event
 from zoowizard.drafts.locks import MODELS_LOCK, held
 from zoowizard.drafts.locks import DraftBusy as DraftBusy
@@ -138,7 +140,7 @@ def _new(workspace: Workspace, unnamed: Draft, suggestion: str, damaged: Mapping
     for draft_id, problem in damaged.items():
         if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", draft_id):
             raise ZoowizardError(problem)
-    taken = {folder.name.casefold() for folder in _folders(workspace) if _is_in_use(folder)}
+    taken = {name.casefold() for name in ids(workspace)}
     numbered = (f"{slug}-{number}" for number in count(2))
     draft_id = next(one for one in chain([slug], numbered) if one.casefold() not in taken)
     created = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
@@ -148,7 +150,7 @@ def _new(workspace: Workspace, unnamed: Draft, suggestion: str, damaged: Mapping
 
 
 def remove_unstarted(workspace: Workspace, draft: Draft) -> None:
-    """Remove a draft that became part of another one. It stays where it has jobs or packages.
+    """Remove a draft that became part of another one, or came to nothing. It stays where it has jobs or packages.
 
     Raises ZoowizardError where its folder may not be changed.
     """
@@ -247,6 +249,30 @@ def _checked(path: Path, data: Any) -> _StoredDraft:
         reason = first["msg"].removeprefix("Value error, ")
         message = f"{path}: {field}: {reason[:1].lower()}{reason[1:]}; mend it or move it away"
         raise ZoowizardError(message) from error
+
+
+def ids(workspace: Workspace) -> set[str]:
+    """The ids of all models, also of those whose drafts cannot be read."""
+    return {folder.name for folder in _folders(workspace) if _is_in_use(folder)}
+
+
+def ids_called(workspace: Workspace, named: str) -> list[str]:
+    """The ids of the models that are called so: by their id, or by the name that the board shows."""
+    if named in ids(workspace):
+        return [named]
+    return [draft.id for draft in drafts(workspace)[0] if draft.get("name") == named and named]
+
+
+def id_of(workspace: Workspace, named: str) -> str:
+    """The id of the one model that is called so, see `ids_called`. Raises WrongUse."""
+    called = ids_called(workspace, named)
+    if len(called) == 1:
+        return called[0]
+    if called:
+        raise WrongUse(f"{len(called)} models are called {named!r}; give one of {', '.join(called)}")
+    near = did_you_mean(named, ids(workspace))
+    more = f"did you mean {near}?" if near else "`zoowizard board` lists them"
+    raise WrongUse(f"there is no model {named!r} in {workspace.root}; {more}")
 
 
 def drafts(workspace: Workspace) -> tuple[list[Draft], list[str]]:

@@ -3,8 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from zoowizard.errors import WrongUse
+
+TRASH: Final = ".trash"
+"""The folder of a workspace in which deleted models lie, see `zoowizard.deletion`."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Workspace:
     def packages(self, draft_id: str) -> Path:
         """The folder in which the packages of one model lie."""
         return self.folder(draft_id) / "packages"
+
+    @property
+    def trash(self) -> Path:
+        """The folder in which deleted models lie."""
+        return self.root / TRASH
 
 
 def place_of_workspace(path: Path | None = None) -> Path:

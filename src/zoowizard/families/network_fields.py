@@ -30,7 +30,9 @@ from zoowizard.families.normalisations import FIND, NORMALISATIONS
 _COMMON: Final[Mapping[str, Field]] = {field.name: field for field in questions.FIELDS}
 IMAGE: Final = "Test image"
 NETWORK: Final = "Network"
-CHOICES: Final = (FIND, *NORMALISATIONS)
+UNSEEN: Final = tuple(NORMALISATIONS)
+"""What can be chosen where no expected output is there."""
+CHOICES: Final = (FIND, *UNSEEN)
 OVER: Final = ("all channels", "each channel")
 ACTIVATIONS: Final = ("none", "sigmoid", "softmax")
 
@@ -59,8 +61,8 @@ NORMALISATION: Final = Field(
     "choice",
     _check_find(False),
     "inputs: preprocessing",
-    parse=parse_choice(CHOICES),
-    choices=CHOICES,
+    parse=parse_choice(UNSEEN),
+    choices=UNSEEN,
 )
 _MEAN: Final = Field(
     "normalisation_mean",
@@ -143,11 +145,12 @@ NETWORK_FIELDS: Final = (
         "first, or a label image. With it the right normalisation can be found, not guessed.",
         "images/stack_prediction.tif",
         Need.OPTIONAL,
-        IMAGE,
+        NETWORK,
         "path",
         check_expected,
         "inputs: preprocessing (found with it); it is not published",
         parse=_COMMON["test_image"].parse,
+        leads=True,
     ),
     NORMALISATION,
     _MEAN,
@@ -246,7 +249,9 @@ def asks(values: Mapping[str, Any]) -> Sequence[Field]:
     if expected or any(fixed):
         need = Need.OPTIONAL if any(fixed) else Need.REQUIRED
         default = FIND if expected and not any(fixed) else None
-        found.append(replace(NORMALISATION, need=need, default=default, check=_check_find(expected)))
+        choices = CHOICES if expected else UNSEEN
+        check, parse = _check_find(expected), parse_choice(choices)
+        found.append(replace(NORMALISATION, need=need, default=default, check=check, parse=parse, choices=choices))
     if fixed == [True, False]:
         found.append(replace(_SPREAD, need=Need.REQUIRED))
     elif fixed == [False, True]:

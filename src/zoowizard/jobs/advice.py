@@ -18,6 +18,8 @@ _UNDERWAY: Final = {
     "queued": "Its turn comes by itself, also when you leave. Cancel it if you do not want it any more.",
     "unknown": "It may well go on: zoowizard asks again. If the cluster stays silent, ask those who run it.",
 }
+_SAYS_WHAT_WOULD_BE_RIGHT: Final = "; "
+"""What is wrong stands before it in a sentence for people, and what to do about it after."""
 _CLUSTERS_LIMIT: Final = "time limit of the cluster"
 _BY_REASON: Final = (
     (("disk is full",), "Free some space on that disk, then try again: what was done already is kept."),
@@ -52,7 +54,10 @@ _BY_REASON: Final = (
 
 
 def what_to_do(job: Job) -> str:
-    """What a person can do now about a job that waits or did not pass; empty for one that runs or passed."""
+    """What a person can do now about a job that waits or did not pass; empty for one that runs or passed.
+
+    It is empty too where the reason says itself what would be right.
+    """
     if not job.over or job.state == "passed":
         return _UNDERWAY.get(job.state, "")
     if job.state in _BY_STATE and _CLUSTERS_LIMIT not in job.reason:
@@ -62,4 +67,6 @@ def what_to_do(job: Job) -> str:
             return sentence
     if job.state == "died":
         return "Most often the memory ran out, or the computer was restarted. Try again, with other programs closed."
+    if _SAYS_WHAT_WOULD_BE_RIGHT in job.reason and "the log" not in job.reason:
+        return ""
     return "The log tells more: look at its end, mend what it names, then try again."

@@ -1,5 +1,7 @@
 """What the jobs of a workspace hold on its disk, and letting go of what nobody needs any more.
 
+With them the trash: models that were deleted long enough ago, see `zoowizard.deletion`.
+
 Needed is every job that has not ended and what it goes on with; of each model's builds the newest that ended, since it
 can be retried, with those before it that got further; and the newest that passed, since it tells what the package was
 made from. What is removed gets another name first: a job is seen whole or not at all.
@@ -7,15 +9,18 @@ made from. What is removed gets another name first: a job is seen whole or not a
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from zoowizard.drafts.workspace import TRASH
 from zoowizard.errors import ZoowizardError
 from zoowizard.jobs.build_steps import RECORDS
 from zoowizard.jobs.folder import EVENTS, ID, JOB, LOG, RESULT, SUPERVISOR, runs_before
@@ -35,6 +40,8 @@ REMOVED: Final = ".removed-"
 LEFT_OVER: Final = (REMOVED, ".new-")
 """How the names begin of what was left where somebody was killed who made or removed a job."""
 _TOLD: Final = (JOB, EVENTS, LOG)
+_DELETED: Final = re.compile(r".+-(\d{8}-\d{6})(-\d+)?")
+"""The name of a model in the trash ends with when it was deleted, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class Removal:
 class Use:
     """What jobs hold: how many they are and their bytes on the disk, how much of it can go, and what stays unknown.
 
-    Files with several names are counted once; of `freeable` are only the bytes that no other name holds.
+    What lies in the trash is held, too. Files with several names are counted once; of `freeable` are only the bytes
+    that no other name holds.
     """
 
     jobs: int
@@ -66,11 +74,14 @@ def job_parents(root: Path) -> list[Path]:
     return [folder for folder in (root / "jobs", *sorted(models)) if folder.is_dir() and not folder.is_symlink()]
 
 
-def disk_use(parents: Iterable[Path], keep_days: float = KEEP_DAYS, everything: bool = False) -> Use:
-    """What the jobs in these folders hold, and what of it nobody needs.
+def disk_use(
+    parents: Iterable[Path], keep_days: float = KEEP_DAYS, everything: bool = False, trash: Path | None = None
+) -> Use:
+    """What the jobs in these folders hold, and the `trash` of the workspace, and what of it nobody needs.
 
-    Of jobs that ended less than `keep_days` ago log, events, results and reports stay; `everything` takes all that
-    nothing needs. Raises ZoowizardError where a folder cannot be listed.
+    Of jobs that ended less than `keep_days` ago log, events, results and reports stay, and so do models that were
+    deleted less than that ago; `everything` takes all that nothing needs. Raises ZoowizardError where a folder cannot
+    be listed.
     """
     jobs, removals, problems, left_over = 0, list[Removal](), list[str](), list[Path]()
     folders: list[Path] = []
@@ -81,6 +92,9 @@ def disk_use(parents: Iterable[Path], keep_days: float = KEEP_DAYS, everything: 
         problems += [f"{job.id}: left alone: {job.reason}" for job in found if job.state == "unreadable"]
         removals += _removals(found, keep_days, everything)
         left_over += _left_over(parent)
+    if trash is not None:
+        folders.append(trash)
+        left_over += _deleted(trash, 0.0 if everything else keep_days)
     removals += [Removal(path, True, (path,)) for path in left_over]
     sizes: dict[tuple[int, int], int] = {}
     for folder in folders:
@@ -99,7 +113,7 @@ def clean(use: Use, keep_days: float = KEEP_DAYS, everything: bool = False) -> t
     for removal in use.removals:
         parent = removal.folder.parent
         try:
-            if removal.folder.name.startswith(LEFT_OVER):
+            if removal.folder.name.startswith(LEFT_OVER) or parent.name == TRASH:
                 freed += _remove([removal.folder])
                 continue
             names = {entry.name for entry in _entries(parent) if ID.fullmatch(entry.name)}
@@ -221,6 +235,20 @@ def _left_over(parent: Path) -> list[Path]:
             is_done = entry.name.startswith(REMOVED) or time.time() - there.st_mtime > DAY_S
             if there.st_uid == os.geteuid() and is_done:
                 found.append(Path(entry.path))
+    return found
+
+
+def _deleted(trash: Path, keep_days: float) -> list[Path]:
+    """The models in the trash that were deleted so long ago, and what a killed process left half removed there."""
+    found = []
+    for entry in _entries(trash):
+        if (name := _DELETED.fullmatch(entry.name)) is not None and keep_days > 0:
+            with contextlib.suppress(ValueError):  # no day of any year
+                deleted = datetime.strptime(name[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+                if time.time() - deleted.timestamp() > keep_days * DAY_S:
+                    found.append(Path(entry.path))
+        elif name is not None or entry.name.startswith(REMOVED):
+            found.append(Path(entry.path))
     return found
 
 

@@ -34,6 +34,7 @@ LEFT_AFTER_S: Final = 60.0
 _TICKET: Final = re.compile(r"ticket-[0-9a-f]{16}")
 _UNFINISHED: Final = ".new-"
 _PLACE: Final = re.compile(r"(gpu|cpu)-[A-Za-z0-9-]{1,80}")
+_JOB: Final = re.compile(r"[0-9a-z-]{0,40}")
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -46,6 +47,7 @@ class Ticket:
     """A job that waits for one of the places `wants`, or works `at` one (empty while it waits).
 
     `owner` is the number of the user, `created` is seconds since 1970; a higher `priority` goes before a lower one.
+    `job` is the job's id, which says nothing to others; empty where the ticket does not tell.
     """
 
     name: str
@@ -54,11 +56,12 @@ class Ticket:
     priority: int
     wants: tuple[str, ...]
     at: str = ""
+    job: str = ""
 
 
-def new_ticket(created: float, priority: int) -> Ticket:
+def new_ticket(created: float, priority: int, job: str = "") -> Ticket:
     """A ticket of ours that stands nowhere yet; one that says it was made in the future was made now."""
-    return Ticket(f"ticket-{secrets.token_hex(8)}", os.geteuid(), min(created, time.time()), priority, ())
+    return Ticket(f"ticket-{secrets.token_hex(8)}", os.geteuid(), min(created, time.time()), priority, (), job=job)
 
 
 def open_shared() -> int:
@@ -102,7 +105,7 @@ def put(folder: int, ticket: Ticket) -> int:
     Gives the descriptor that holds it. Raises OSError where the disk is full or the folder is gone, Unfit where locks
     do not work there.
     """
-    content = {name: getattr(ticket, name) for name in ("created", "priority", "wants", "at")}
+    content = {name: getattr(ticket, name) for name in ("created", "priority", "wants", "at", "job")}
     beside = f"{_UNFINISHED}{secrets.token_hex(8)}"
     with _for_all_to_read():
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
@@ -262,13 +265,15 @@ def _read(name: str, owner: int, content: bytes) -> Ticket | None:
     try:
         said: dict[str, Any] = json.loads(content)
         created, priority, wants, at = (said[key] for key in ("created", "priority", "wants", "at"))
-        ticket = Ticket(name, owner, float(created), priority, tuple(wants), at)
+        ticket = Ticket(name, owner, float(created), priority, tuple(wants), at, said.get("job", ""))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     places = [*ticket.wants, *([at] if at else [])]
     is_right = (
         math.isfinite(ticket.created)
         and isinstance(at, str)
+        and isinstance(ticket.job, str)
+        and _JOB.fullmatch(ticket.job)
         and isinstance(priority, int)
         and priority in PRIORITIES
         and len(places) <= MOST_PLACES

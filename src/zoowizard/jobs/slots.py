@@ -20,6 +20,7 @@ from zoowizard.jobs.computer import jobs_at_once
 from zoowizard.jobs.gpus import VISIBLE, Gpus, Search
 from zoowizard.jobs.line import PRIORITIES, Ticket, Unfit
 from zoowizard.jobs.locks import require_private
+from zoowizard.terminal import printable
 
 AT_ONCE: Final = "ZOOWIZARD_AT_ONCE"
 MOST_AT_ONCE: Final = 1000
@@ -31,6 +32,7 @@ GIVES_UP_AFTER: Final = 25
 _NO_GPU: Final = {VISIBLE: ""}
 _WITHOUT_A_PLACE: Final = ("upload",)
 """Kinds of jobs that wait for a network, not for this computer: they take no place from those that compute."""
+_MOST_NAMED: Final = 3
 _JOB, _PRIORITY, _SETTINGS = "job.json", "priority", "jobs.json"
 
 
@@ -64,7 +66,8 @@ class Turn:
         self._job = _read(folder / _JOB)
         self._search = Search()
         self._begun = time.monotonic()
-        self._ticket = line.new_ticket(_seconds(self._job.get("created")), priority_of(folder))
+        self._root = _workspace_of(folder)
+        self._ticket = line.new_ticket(_seconds(self._job.get("created")), priority_of(folder), folder.name)
         self._held: list[int] = []
         self._open: Callable[[], int] = line.open_shared
         self._failures = 0
@@ -134,7 +137,7 @@ class Turn:
             if (held := line.take(folder, place)) is not None:
                 self._work_at(folder, replace(now, at=place), held)
                 return place
-        self.reason = _why_waiting(wants, ahead, working)
+        self.reason = _why_waiting(wants, ahead, working, self._root)
         self.look_again_s = min(LOOK_AT_LEAST_EVERY_S, LOOK_EVERY_S * (1 + len(ahead)))
         return None
 
@@ -224,13 +227,16 @@ def _at_once(folder: Path) -> tuple[int, str]:
             return int(told), ""
         wrong = f"{AT_ONCE} is {told}, but must be a number from 1 to {MOST_AT_ONCE}; it is not heeded."
         return _borne(), wrong
-    # a workspace holds its jobs in jobs/ID or models/MODEL/jobs/ID
-    above = folder.parent.parent
-    root = above.parent.parent if above.parent.name == "models" else above
-    number = _read(root / _SETTINGS).get("at_once")
+    number = _read(_workspace_of(folder) / _SETTINGS).get("at_once")
     if isinstance(number, int) and 1 <= number <= MOST_AT_ONCE:
         return number, ""
     return _borne(), ""
+
+
+def _workspace_of(folder: Path) -> Path:
+    """A workspace holds its jobs in jobs/ID or models/MODEL/jobs/ID."""
+    above = folder.parent.parent
+    return above.parent.parent if above.parent.name == "models" else above
 
 
 @lru_cache(1)
@@ -243,24 +249,48 @@ def _position(ticket: Ticket, waiting: Sequence[Ticket]) -> int:
     return next((number for number, one in enumerate(waiting) if one.name == ticket.name), len(waiting))
 
 
-def _why_waiting(wants: Sequence[str], ahead: Sequence[Ticket], working: Sequence[Ticket]) -> str:
+def _why_waiting(wants: Sequence[str], ahead: Sequence[Ticket], working: Sequence[Ticket], root: Path) -> str:
     on_gpu = wants[0].startswith("gpu-")
     waits = f"waiting for {'a GPU' if on_gpu else 'its turn'}"
     if ahead:
-        jobs = "1 job is" if len(ahead) == 1 else f"{len(ahead)} jobs are"
-        return f"{waits}: {jobs} before it{_of_others(ahead)}"
+        return f"{waits}: {_jobs(ahead, len(ahead), 'before it', root)}"
     if on_gpu:
         in_use = {1: "the only one is", 2: "both are"}.get(len(wants), f"all {len(wants)} are")
-        return f"{waits}: {in_use} in use{_of_others(working)}"
-    jobs = "1 job is at work" if len(wants) == 1 else f"{len(wants)} jobs are at work"
-    return f"{waits}: {jobs}{_of_others(working)}, and no more may be at once"
+        return f"{waits}: {in_use} in use{_listed([*_models(working, root), *_people(working)])}"
+    no_more = "one at a time" if len(wants) == 1 else "and no more may be at once"
+    return f"{waits}: {_jobs(working, len(wants), 'at work', root)}, {no_more}"
 
 
-def _of_others(tickets: Iterable[Ticket]) -> str:
-    """How many of them are whose, but for our own: ` (2 of anna, 1 of ben)`."""
+def _jobs(tickets: Sequence[Ticket], number: int, where: str, root: Path) -> str:
+    models, people = _models(tickets, root), _people(tickets)
+    if number == 1 and models:
+        return f"{models[0]} is {where}"
+    return f"{'1 job is' if number == 1 else f'{number} jobs are'} {where}{_listed([*models, *people])}"
+
+
+def _models(tickets: Iterable[Ticket], root: Path) -> list[str]:
+    """The models of our own jobs in this workspace."""
+    ours = [_model(root, one.job) for one in tickets if one.owner == os.geteuid()]
+    return list(dict.fromkeys(model for model in ours if model))[:_MOST_NAMED]
+
+
+def _people(tickets: Iterable[Ticket]) -> list[str]:
+    """How many of them are whose, but for our own: `2 of anna`."""
     counted = Counter(one.owner for one in tickets if one.owner != os.geteuid())
-    people = ", ".join(f"{number} of {_name(owner)}" for owner, number in counted.most_common(3))
-    return f" ({people})" if people else ""
+    return [f"{number} of {_name(owner)}" for owner, number in counted.most_common(3)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
+
+
+@lru_cache(1000)
+def _model(root: Path, job: str) -> str:
+    """The model of a job in the workspace `root`; empty where it is none of there."""
+    for folder in (root / "jobs" / job, *root.glob(f"models/*/jobs/{job}")) if job else ():
+        if isinstance(model := _read(folder / _JOB).get("model"), str):
+            return printable(model)
+    return ""
 
 
 @lru_cache(100)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from zoowizard.screens.board import (
     BoardScreen,
     CancelJob,
     ClaimRow,
+    DeleteModel,
     NewModel,
     OpenDraft,
     RetryBuild,
@@ -232,6 +232,15 @@ class ZoowizardApp(App[None]):
 
         await self._tried(lambda: engine_of(Path(event.job_folder)).cancel(Path(event.job_folder)))
 
+    @on(DeleteModel)
+    @work(exclusive=True, group="delete")
+    async def _on_delete_model(self, event: DeleteModel) -> None:
+        from zoowizard.deletion import delete_model
+
+        place = await self._tried(lambda: delete_model(self.workspace, event.draft_id))
+        if place is not None:
+            self.notify(f"{event.draft_id} lies in {place} now", title="Deleted", timeout=10, markup=False)
+
     @on(ShowLog)
     def _on_show_log(self, event: ShowLog) -> None:
         from zoowizard.screens.log import LogScreen
@@ -251,19 +260,9 @@ class ZoowizardApp(App[None]):
     @work(exclusive=True, group="disk")
     async def tell_disk_use(self, clean: bool = False) -> None:
         """Say what the jobs hold, and what of it can go; or remove that."""
-        from zoowizard.errors import ZoowizardError
-        from zoowizard.jobs.housekeeping import readable
-        from zoowizard.screens.children import answer_of
+        from zoowizard.screens.disk import disk_use_in_words
 
-        arguments = ("jobs", "clean", "--json", "--workspace", str(self.workspace.root))
-        try:
-            told = json.loads(await answer_of("zoowizard", *arguments, *(() if clean else ("--dry-run",))))
-        except ZoowizardError as problem:
-            self.notify(str(problem), severity="warning", markup=False)
-            return
-        held, freeable, freed = (readable(told[name]) for name in ("bytes", "freeable", "freed"))
-        what = f"{freed} of {held} were freed" if clean else f"Jobs in all: {told['jobs']}, {held}; {freeable} can go"
-        self.notify(what, markup=False)
+        self.notify(await disk_use_in_words(self.workspace_root, clean), markup=False)
 
     # What holds everywhere
 

@@ -37,6 +37,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 SHORT_BELOW = 16
 LOST_BY_WRAPPING = 12
 """So many cells a line that ends with its last whole word may leave empty."""
+LONGEST_ASKED = 24
+GOES, STAYS = "Answers, jobs and packages go to the trash", "its checkpoint and uploads stay"
 ENDED_BADLY = tuple(state for state in get_args(Ending) if state != "passed")
 
 
@@ -94,6 +96,13 @@ class CancelJob(Message):
     job_folder: str
 
 
+@dataclass
+class DeleteModel(Message):
+    """Move this draft, with all that was made of it, into the trash; the person was asked."""
+
+    draft_id: str
+
+
 class BoardScreen(Screen[None]):
     """The board of one workspace. What happens there comes from a watcher, a process of its own."""
 
@@ -108,6 +117,7 @@ class BoardScreen(Screen[None]):
         Binding("S", "reverse", "Sort the other way", id="board.reverse", show=False),
         Binding("c", "cancel", "Cancel the job of this row", id="board.cancel", show=False),
         Binding("d", "another", "Another package of the same model", id="board.another", show=False),
+        Binding("X,delete", "delete", "Delete the model", id="board.delete", show=False),
         Binding("escape", "clear", "Clear the filter", id="board.clear", show=False),
         Binding("q", "app.quit", "Quit", id="board.quit"),
     ]
@@ -182,6 +192,7 @@ class BoardScreen(Screen[None]):
 
     @on(ScreenResume)
     def _resumed(self) -> None:
+        self._said = self._sure = ""
         self._show_lines()
 
     # What the lines say
@@ -231,9 +242,9 @@ class BoardScreen(Screen[None]):
             self._detail = text
             detail.update(Content(text))
 
-    def _say(self, sentence: str) -> None:
-        """Say something until the next key."""
-        self._said = sentence
+    def _say(self, sentence: str, sure: str = "") -> None:
+        """Say something until the next key; where it is a question, `sure` is what it is about."""
+        self._said, self._sure = sentence, sure
         self._show_detail(self._table.row)
 
     def on_resize(self, event: Resize) -> None:
@@ -247,7 +258,6 @@ class BoardScreen(Screen[None]):
 
     @on(BoardTable.Moved)
     def _moved(self, event: BoardTable.Moved) -> None:
-        self._sure = ""
         self._say("")
 
     # What the person wants
@@ -310,14 +320,27 @@ class BoardScreen(Screen[None]):
         if row.job is None or row.job_state not in UNDERWAY:
             self._say(f"{row.name}: no job of it is running")
         elif self._sure == row.job:
-            self._sure = ""
             self.post_message(CancelJob(row.job))
             self._say(f"{row.name}: its {'upload is paused' if row.job_kind == 'upload' else 'job is told to end'}")
         else:
-            self._sure = row.job
             kept = "cancel its job; what it did so far can be kept by a retry"
             what = "pause its upload; r goes on with it" if row.job_kind == "upload" else kept
-            self._say(f"{row.name}: press c again to {what}")
+            self._say(f"{row.name}: press c again to {what}", row.job)
+
+    def action_delete(self) -> None:
+        """Delete the row's model; asked once, and not while a job of it is at work."""
+        if (row := self._table.row) is None:
+            return
+        if row.draft is None:
+            self._say(f"{row.name}: nobody has begun with it, so there is nothing to delete")
+        elif row.job is not None and row.job_state in UNDERWAY:
+            self._say(f"{row.name}: a job of it is at work; wait for its end, or end it with c, and delete it then")
+        elif self._sure == row.draft:
+            self.post_message(DeleteModel(row.draft))
+            self._say("")
+        else:
+            name = fitted(row.name, LONGEST_ASKED).rstrip()
+            self._say(f"{name}: press X again to delete it. {GOES}; {STAYS}.", row.draft)
 
     def action_sort(self) -> None:
         """Sort by the next column."""

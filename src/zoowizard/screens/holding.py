@@ -1,7 +1,8 @@
 """The draft that a wizard has open: its lock, the place in it, and the saving of both; and what others do to it."""
 
 import contextlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from zoowizard.drafts.draft import Draft
@@ -60,6 +61,12 @@ def is_free(workspace: Workspace, draft_id: str) -> bool:
             return True
     except ZoowizardError:
         return False
+
+
+def unsaved_words(draft: Draft, typed: Mapping[str, str], problem: str) -> list[str]:
+    """What a person gets to keep of a draft that could not be saved because of `problem`."""
+    answers = {name: known.value for name, known in draft.given.items()} | dict(typed)
+    return [f"{draft.id} could not be saved ({problem}); these are its answers:", json.dumps(answers, indent=2)]
 
 
 def traces(workspace: Workspace, draft_id: str) -> object:

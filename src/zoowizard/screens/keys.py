@@ -17,6 +17,7 @@ WORDS = (
     "Upload. Every answer is saved when it is given, and jobs go on when you leave: come back any time, from any "
     "terminal."
 )
+NOTHING = Content("")
 
 
 class KeysScreen(ModalScreen[None]):
@@ -25,14 +26,16 @@ class KeysScreen(ModalScreen[None]):
     CSS_PATH: ClassVar = ["keys.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f1,q", "dismiss", "Close", id="keys.close")]
 
-    def __init__(self, bindings: Sequence[ActiveBinding]) -> None:
-        """`bindings` are those that work on the screen below."""
+    def __init__(self, bindings: Sequence[ActiveBinding], about: Content = NOTHING) -> None:
+        """`bindings` are those that work on the screen below; `about` explains the place where the cursor is there."""
         super().__init__()
-        self._listed = bindings
+        self._listed, self._about = bindings, about
 
     def compose(self) -> ComposeResult:
         """The list, once."""
         with VerticalScroll():
+            if self._about:
+                yield Static(self._about, id="keys-about")
             yield Static(Content(WORDS), id="keys-words")
             yield Static(self._table(), id="keys-table")
         yield Footer(compact=True, show_command_palette=False)

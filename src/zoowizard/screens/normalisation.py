@@ -35,6 +35,7 @@ from zoowizard.workflow import probe_work, questions_for
 FIELD: Final = "normalisation"
 OVER: Final = "normalisation_over"
 LOOK_EVERY_S: Final = 0.5
+STARTING: Final = {"running": "starting"}
 PICTURE_PX: Final = "128"
 
 
@@ -149,6 +150,9 @@ class NormalisationScreen(ModalScreen[Mapping[str, Any] | None]):
         self.query_one("#normalisation-head", Static).update(
             Content.assemble(("What the network gives after each normalisation", "bold"), f"   {title}")
         )
+        if self.has_class("-empty") != (self._probed is None):
+            self.set_class(self._probed is None, "-empty")
+            self.call_after_refresh(self._draw)  # as many lines as there is room for now
         self.query_one("#normalisation-said", Static).update(self._said())
         self.query_one("#normalisation-list", Static).update(self._list())
         self.query_one("#normalisation-told", Static).update(self._told())
@@ -167,7 +171,7 @@ class NormalisationScreen(ModalScreen[Mapping[str, Any] | None]):
             reason = printable(" ".join((job.reason or job.state).split()))
             return Content.styled(f"{GLYPHS.failed} {reason}", "$text-error")
         if not job.steps:
-            return Content(f"{GLYPHS.open} {printable(job.reason) or job.state}")
+            return Content(f"{GLYPHS.open} {printable(job.reason) or STARTING.get(job.state, job.state)}")
         step = job.steps[-1]
         far = f"{step.fraction:.0%}  " if step.fraction else ""
         return Content(f"{GLYPHS.current} {clock(step.seconds)}  {far}{printable(step.note) or 'at work'}")

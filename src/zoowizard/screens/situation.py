@@ -22,10 +22,10 @@ class Situation:
     `here` is the folder in which zoowizard was started. `draft` is None until a model was chosen; a claimed row of the
     event's table is a draft without a checkpoint. `recognition` is what looking at the checkpoint told this time, None
     until it was looked at. `typed` is what stands in the inputs without being a right answer yet, by field name.
-    `job` is the newest build, `built` the newest one that passed, `built_from` the values that this one had, by field
-    name. `receipts` say what became of the package so far, `uploads` how it stands with what goes, or went, to servers,
-    the newest first. `zoo` is the newest test of what was built with the zoo's versions. `read_only` is empty, or the
-    sentence that says why nothing can be changed here.
+    `job` is the newest build, `built` the newest one that passed, `job_from` and `built_from` the values that they had,
+    by field name. `receipts` say what became of the package so far, `uploads` how it stands with what goes, or went, to
+    servers, the newest first. `zoo` is the newest test of what was built with the zoo's versions. `read_only` is empty,
+    or the sentence that says why nothing can be changed here.
     """
 
     workspace: Workspace
@@ -35,6 +35,7 @@ class Situation:
     fields: tuple[Field, ...] = ()
     typed: Mapping[str, str] = field(default_factory=dict)
     job: Job | None = None
+    job_from: Mapping[str, Any] | None = None
     built: Job | None = None
     built_from: Mapping[str, Any] | None = None
     receipts: tuple[Any, ...] = ()
@@ -45,9 +46,17 @@ class Situation:
     @property
     def outdated(self) -> bool:
         """Whether answers were changed since the package was built."""
-        if self.draft is None or self.built_from is None:
+        return self._differs_from(self.built_from)
+
+    @property
+    def changed(self) -> bool:
+        """Whether answers were changed since the newest build began."""
+        return self._differs_from(self.job_from)
+
+    def _differs_from(self, values: Mapping[str, Any] | None) -> bool:
+        if self.draft is None or values is None:
             return False
-        return {name: known.value for name, known in self.draft.values.items()} != self.built_from
+        return {name: known.value for name, known in self.draft.values.items()} != values
 
 
 @dataclass

@@ -1,20 +1,15 @@
 """The wizard: one screen whose five steps change inside it. It alone changes the draft, and saves it at once."""
 
 import asyncio
-import contextlib
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.errors import NoWidget
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import Footer
 
 from zoowizard.drafts.draft import Draft
 from zoowizard.drafts.store import Workspace
@@ -22,10 +17,10 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.families.family import Recognition
 from zoowizard.families.identify import from_json, obstacle
 from zoowizard.history import history
-from zoowizard.jobs.engines import engine_of
-from zoowizard.launch import expect_build, retry, start_build, start_zoo_test
+from zoowizard.launch import expect_build
 from zoowizard.screens.children import lines_of
-from zoowizard.screens.holding import Holding, is_free, traces
+from zoowizard.screens.doing import JobAsked, asked_for, with_history
+from zoowizard.screens.holding import Holding, is_free, traces, unsaved_words
 from zoowizard.screens.situation import (
     Answered,
     BuildAsked,
@@ -39,6 +34,7 @@ from zoowizard.screens.situation import (
     ZooTestAsked,
 )
 from zoowizard.screens.steps.describe import DescribeStep, FieldFocused
+from zoowizard.screens.steps.frame import StepFrame
 from zoowizard.screens.steps.model import ModelStep
 from zoowizard.screens.steps.plan import STEPS, may_enter
 from zoowizard.screens.steps.step import Step
@@ -80,29 +76,19 @@ class WizardScreen(Screen[None]):
         self._saved = ""
         self._seen: object = None
         self._left = False
-        self._mounting = asyncio.Lock()
+        self._frame = StepFrame()
 
     def compose(self) -> ComposeResult:
         """The frame; each step is made when it is first entered."""
         yield TitleLine()
         yield StepLine(STEPS)
-        yield ContentSwitcher(id="steps")
+        yield self._frame
         yield Footer(compact=True, show_command_palette=False)
 
     async def on_mount(self) -> None:
         """Begin with what was asked for."""
-        self.screen_layout_refresh_signal.subscribe(self, self._map_at_once, immediate=True)
         self.set_interval(LOOK_EVERY_S, self._look_around)
         self._begin()
-
-    def _map_at_once(self, _: Screen[Any]) -> None:
-        """Let Textual map the screen after each layout, not when somebody first asks where something is.
-
-        Where that is between the coming of a step and its first layout, Textual 8.2 takes the step for one that was
-        there before (`Compositor.reflow`), and never tells it its size.
-        """
-        with contextlib.suppress(NoWidget):
-            self.find_widget(self)
 
     async def on_unmount(self) -> None:
         """However the app ends, what is known is saved."""
@@ -205,19 +191,11 @@ class WizardScreen(Screen[None]):
         if draft is None:
             return
         try:
-            jobs = await asyncio.to_thread(history, self.situation.workspace, draft.id)
+            found = await asyncio.to_thread(history, self.situation.workspace, draft.id)
         except ZoowizardError as problem:
             self._tell(str(problem))
             return
-        self.situation = replace(
-            self.situation,
-            job=jobs.newest,
-            built=jobs.built,
-            built_from=jobs.built_from,
-            receipts=jobs.receipts,
-            uploads=jobs.uploads,
-            zoo=jobs.zoo,
-        )
+        self.situation = with_history(self.situation, found)
         self._show()
 
     @work(exclusive=True, group="look-around")
@@ -249,8 +227,7 @@ class WizardScreen(Screen[None]):
 
     @property
     def _step(self) -> Step | None:
-        name = self.query_one("#steps", ContentSwitcher).current
-        return self.query_one(f"#{name}", Step) if name else None
+        return self._frame.step
 
     @property
     def _is_shown(self) -> bool:
@@ -267,20 +244,12 @@ class WizardScreen(Screen[None]):
                 self._tell(reason)
                 return
             plan = STEPS[0]
-        switcher = self.query_one("#steps", ContentSwitcher)
-        identity = f"step-{plan.name}"
-        async with self._mounting:
-            if self._left:
-                return
-            if not switcher.query(f"#{identity}"):
-                step = plan.make()
-                step.id = identity
-                await switcher.mount(step)
-        switcher.current = identity
+        step = await self._frame.enter(plan)
+        if step is None:
+            return
         self.call_after_refresh(self.refresh_bindings)
         self._keep_place(step=plan.name)
         self._show()
-        step = self.query_one(f"#{identity}", Step)
         step.focus_first()
         if isinstance(step, DescribeStep) and self._held.place.field:
             step.focus_field(self._held.place.field)
@@ -344,17 +313,14 @@ class WizardScreen(Screen[None]):
     async def close(self) -> list[str]:
         """Save what is not saved yet and let go of the draft; gives what could not be saved, for the person to keep."""
         self._settle()
-        async with self._mounting:  # a step that is taken away before it is complete would fail
-            self._left = True
+        await self._frame.close()
+        self._left = True
         for node in self.walk_children(with_self=True):
             self.workers.cancel_node(node)
         saved = await self._held.flush()
         self._held.let_go()
         draft = self.situation.draft
-        if saved or draft is None:
-            return []
-        answers = {name: known.value for name, known in draft.given.items()} | dict(self.situation.typed)
-        return [f"{draft.id} could not be saved ({self._saved}); these are its answers:", json.dumps(answers, indent=2)]
+        return [] if saved or draft is None else unsaved_words(draft, self.situation.typed, self._saved)
 
     def _settle(self) -> None:
         """Take what was typed a moment ago and not yet said."""
@@ -408,36 +374,16 @@ class WizardScreen(Screen[None]):
         self._keep_place(field=event.name)
 
     @on(BuildAsked)
-    @work(exclusive=True, group="build")
-    async def _on_build_asked(self, event: BuildAsked) -> None:
-        draft = self.situation.draft
-        if draft is None or self.situation.read_only or (self.situation.job and not self.situation.job.over):
-            return
-        if not await self._held.flush():
-            self._tell(self._saved)
-            return
-        workspace = self.situation.workspace
-        await self._do(
-            partial(retry, workspace, event.resume) if event.resume else partial(start_build, workspace, draft)
-        )
-
     @on(ZooTestAsked)
-    @work(exclusive=True, group="build")
-    async def _on_zoo_test_asked(self) -> None:
-        built = self.situation.built
-        if built is not None and not self.situation.read_only:
-            await self._do(partial(start_zoo_test, self.situation.workspace, built))
-
     @on(CancelAsked)
     @work(exclusive=True, group="build")
-    async def _on_cancel_asked(self, event: CancelAsked) -> None:
-        building = self.situation.job
-        folder = event.job or (building.folder if building is not None and not building.over else None)
-        if folder is not None:
-            await self._do(partial(_cancel, folder))
-
-    async def _do(self, act: Callable[[], object]) -> None:
-        """Do something with jobs in a thread, and show what came of it."""
+    async def _on_job_asked(self, event: JobAsked) -> None:
+        act = asked_for(event, self.situation)
+        if act is None:
+            return
+        if isinstance(event, BuildAsked) and not await self._held.flush():
+            self._tell(self._saved)
+            return
         try:
             await asyncio.to_thread(act)
         except ZoowizardError as problem:
@@ -449,7 +395,3 @@ class WizardScreen(Screen[None]):
     @work(exclusive=True, group="history")
     async def _on_history_changed(self) -> None:
         await self._refresh_history()
-
-
-def _cancel(folder: Path) -> None:
-    engine_of(folder).cancel(folder)

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import os
-import shutil
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from zoowizard.atomic import NO_ROOM, sync_folder
+from zoowizard.atomic import NO_ROOM, free_bytes, sync_folder
 from zoowizard.drafts.store import Workspace
 from zoowizard.errors import WrongUse, ZoowizardError
 from zoowizard.upload.receipts import Receipt, keep
@@ -25,6 +25,9 @@ from zoowizard.upload.target import Parcel, Progress
 CHUNK_BYTES: Final = 4 << 20
 SAID_EVERY_S: Final = 0.5
 SPARE_BYTES: Final = 1 << 20
+BEGUN: Final = ".zoowizard-part-"
+"""How the name of a file begins that is not whole yet."""
+LEFT_AFTER_S: Final = 3600.0
 
 
 class FolderTarget:
@@ -62,7 +65,7 @@ class FolderTarget:
         if not os.access(there, os.W_OK | os.X_OK):
             raise ZoowizardError(f"you may not save anything in {there}; choose another folder")
         needed = _size(parcel.archive) + SPARE_BYTES
-        free = shutil.disk_usage(there).free
+        free = free_bytes(there)
         if free < needed:
             raise ZoowizardError(
                 f"the disk is full: {free / 1e6:.0f} MB are free there, and {needed / 1e6:.0f} MB are needed"
@@ -83,6 +86,7 @@ class FolderTarget:
         self.summary(parcel)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            _sweep(self.folder)
             for source, target in self.files(parcel).items():
                 wanted = parcel.sha256 if source == parcel.archive else None
                 _save(source, target, wanted, progress)
@@ -101,22 +105,30 @@ class FolderTarget:
 
 def _save(source: Path, target: Path, wanted: str | None, progress: Progress) -> None:
     """Copy beside `target`, read it again, rename. `wanted` is the hash that it must have."""
-    beside = target.with_name(f".{target.name}.part")
+    beside = target.with_name(f"{BEGUN}{secrets.token_hex(8)}")  # a name of its own: others may save there, too
+    is_there = _is_same(source, target)
     try:
-        if _is_same(source, target):
+        if is_there:
             copied = wanted and _hash(target, progress, source.name)
         else:
-            beside.unlink(missing_ok=True)
             copied = _copy(source, beside, progress)
             if _hash(beside, progress, source.name) != copied:
                 raise ZoowizardError(f"{target}: what was saved is not what was written; the disk may be failing")
         if wanted is not None and copied != wanted:
             raise ZoowizardError(f"{source} was changed since it passed its tests; build it again")
-        if beside.exists():
+        if not is_there:
             beside.replace(target)
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process had begun to save; an hour later nobody is at it any more."""
+    for left in folder.glob(f"{BEGUN}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+                left.unlink()
 
 
 def _copy(source: Path, beside: Path, progress: Progress) -> str:

@@ -206,13 +206,15 @@ def is_there(file: HubFile, found: "RepoFile | None") -> bool:
 def _client(place: Place, patience: Patience) -> Any:
     """As huggingface_hub makes it, but it does not wait forever, and does not give up a part of a large file so soon.
 
-    That one would begin the whole file anew where the network is gone for half a minute.
+    That one would begin the whole file anew where the network is gone for half a minute. And it would tell the login to
+    whatever server an answer of the hub names for its next page, or for the verifying of a file.
     """
     import httpx2
     from huggingface_hub.utils._http import default_client_factory
 
     client: Any = default_client_factory()
     client.timeout = httpx2.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S)
+    client.event_hooks = {**client.event_hooks, "request": [*client.event_hooks["request"], _only_at(place)]}
     ask = client.request
 
     def request(method: str, url: Any, **given: Any) -> Any:
@@ -229,6 +231,23 @@ def _client(place: Place, patience: Patience) -> Any:
 
     client.request = request
     return client
+
+
+def _only_at(place: Place) -> Callable[[Any], None]:
+    """Refuses a request that would tell another server than the hub the login."""
+    import httpx2
+
+    hub = httpx2.URL(place.base)
+
+    def refuse_elsewhere(request: Any) -> None:
+        asked = request.url
+        if "authorization" in request.headers and (asked.scheme, asked.netloc) != (hub.scheme, hub.netloc):
+            there = printable(asked.netloc.decode())
+            raise ZoowizardError(
+                f"{place.host} names another server, {there}, which must not be told your login; nothing was sent there"
+            )
+
+    return refuse_elsewhere
 
 
 @contextlib.contextmanager

@@ -272,8 +272,9 @@ async def test_a_file_is_looked_at_when_its_field_is_left(situation: Situation, 
         await write(pilot, "x.png")
         await until(pilot, lambda: app.situation.typed == {"picture": "x.png"})
         assert "does not exist" not in screen_text(app)
+        assert "· x.png" in line_with(app, "Picture")
         await pilot.press("down")
-        await sees(pilot, "✗ x.png does not exist")
+        await sees(pilot, "✗ x.png does not exist", "✗ 1 to mend")
         await pilot.press("up")
         await begun(pilot, "picture")
         await pilot.press("ctrl+u")
@@ -283,6 +284,35 @@ async def test_a_file_is_looked_at_when_its_field_is_left(situation: Situation, 
         await pilot.press("down")
         await until(pilot, lambda: app.given("picture") == str(nuclei))
         assert not app.situation.typed
+
+
+async def test_a_path_of_another_day_is_looked_at_before_it_counts(situation: Situation, nuclei: Path) -> None:
+    picture = Field("picture", "Picture", "A picture.", "a.png", Need.OPTIONAL, "Data", "path", check_test_image, "")
+    other = replace(picture, name="other", label="Other")
+    there = {"picture": "x.png", "other": str(nuclei)}
+    app = Describing(replace(situation, fields=(picture, other), typed=there))
+    async with app.run_test(size=WIZARD) as pilot:
+        await sees(pilot, "✗ x.png does not exist", "✗ 1 to mend")
+        await until(pilot, lambda: app.given("other") == str(nuclei))
+        await until(pilot, lambda: "✓" in line_with(app, "Other"))
+
+
+async def test_a_help_that_is_cut_says_where_all_of_it_is(situation: Situation) -> None:
+    long = "It is measured. " * 30 + "These are its last words."
+    halo = Field("halo", "Halo", long, "y=32 x=32", Need.OPTIONAL, "Data", "text", check_line, "")
+    kind = replace(halo, name="kind", label="Kind", help="A kind.", kind="choice", choices=("one", "two"))
+    app = Describing(replace(situation, fields=(halo, kind)))
+    async with app.run_test(size=WIZARD) as pilot:
+        await begun(pilot, "halo")
+        await sees(pilot, "f1 tells all")
+        assert "last words" not in screen_text(app)
+        await pilot.press("f1")
+        await sees(pilot, "Halo (optional)", "These are its last words.", "Example: y=32 x=32")
+        await pilot.press("f1", "down")
+        await begun(pilot, "kind")
+        await until(pilot, lambda: "f1 tells all" not in screen_text(app))
+        await pilot.press("question_mark")
+        await sees(pilot, "Kind (optional)", "One of: one, two")
 
 
 async def test_the_card_shows_what_was_typed_a_moment_ago(situation: Situation) -> None:

@@ -19,12 +19,13 @@ from zoowizard.drafts.fields import Field, Need
 from zoowizard.drafts.spoken import SEVERAL_LINES
 from zoowizard.screens.card import CardScreen
 from zoowizard.screens.glyphs import GLYPHS
+from zoowizard.screens.keys import KeysScreen
 from zoowizard.screens.normalisation import FIELD as NORMALISATION
 from zoowizard.screens.normalisation import NormalisationScreen
 from zoowizard.screens.situation import Answered, Situation, Typed
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.widgets.field_inputs import LeaveAsked
-from zoowizard.screens.widgets.field_row import FieldRow, RowReached
+from zoowizard.screens.widgets.field_row import FieldRow, FileJudged, RowReached
 from zoowizard.screens.widgets.field_state import FieldState, fitting, state_of
 from zoowizard.workflow import answered, unready_to_probe
 
@@ -32,6 +33,8 @@ ASKED_ELSEWHERE: Final = ("test_image",)
 """The step Check asks these."""
 NEEDS: Final = tuple(Need)
 CHECK_HAS_IT: Final = "Test image (in Check)"
+ALL_OF_IT: Final = "  f1 tells all"
+"""Stands where the help of a question was cut."""
 
 
 @dataclass
@@ -49,6 +52,7 @@ class DescribeStep(Step):
         Binding("ctrl+r", "take_back", "Take back", id="describe.take_back", priority=True),
         Binding("ctrl+e", "card", "Card", id="describe.card", priority=True),
         Binding("ctrl+n", "normalisation", "Try all", id="describe.normalisation", priority=True),
+        Binding("question_mark,f1", "explain", "Help", id="describe.explain"),
     ]
 
     def __init__(self) -> None:
@@ -126,16 +130,17 @@ class DescribeStep(Step):
     def _draw_head(self, states: dict[str, FieldState]) -> None:
         assert self.situation is not None
         wanted = [state for state in states.values() if state.field.need is not Need.OPTIONAL]
-        done, count = sum(state.usable for state in wanted), len(wanted)
+        done = sum(state.usable and not self._rows[state.field.name].problem for state in wanted)
+        count = len(wanted)
         image_wanted = [one for one in self.situation.fields if one.name in ASKED_ELSEWHERE and _is_required(one)]
         image_there = self.situation.draft is not None and bool(self.situation.draft.get("test_image"))
         count += len(image_wanted)
         done += len(image_wanted) if image_there else 0
-        wrong = [state.field.label for state in states.values() if state.problem]
+        wrong = [name for name in states if self._rows[name].problem]
         missing = [
             state.field.label
-            for state in states.values()
-            if not state.answered and not state.problem and state.field.need is Need.REQUIRED
+            for name, state in states.items()
+            if not state.answered and name not in wrong and state.field.need is Need.REQUIRED
         ]
         missing += [CHECK_HAS_IT] if image_wanted and not image_there else []
         said = f"{done}/{count} answered"
@@ -210,6 +215,11 @@ class DescribeStep(Step):
             self.refresh_bindings()
         self._draw_help()
 
+    @on(FileJudged)
+    def _on_file_judged(self, event: FileJudged) -> None:
+        event.stop()
+        self._show()
+
     def _bring_up(self, row: FieldRow) -> None:
         container = self.query_one("#describe-rows", VerticalScroll)
         if row is next(iter(self._rows.values()), None):
@@ -229,6 +239,12 @@ class DescribeStep(Step):
             gaps[0].reach()
         else:
             self.notify("nothing is missing here", timeout=3, markup=False)
+
+    def action_explain(self) -> None:
+        """Show all of what the question with the cursor is about, and the keys."""
+        row = self._rows.get(self._here)
+        about = Content("") if row is None else _explained(row.field)
+        self.app.push_screen(KeysScreen(list(self.screen.active_bindings.values()), about))
 
     def action_take_back(self) -> None:
         """Let go of the answer to this question; what files tell stands again."""
@@ -335,6 +351,14 @@ def _help(row: FieldRow, width: int, most: int) -> Content:
     words = " ".join(part for part in (keys, field.help, f"Example: {field.example}") if part)
     lines = textwrap.wrap(f"{title}  {words}", max(width, 20), break_on_hyphens=False)
     if len(lines) > most:
-        lines = [*lines[: most - 1], fitting(" ".join(lines[most - 1 :]), width)]
+        rest = fitting(" ".join(lines[most - 1 :]), width - len(ALL_OF_IT))
+        lines = [*lines[: most - 1], rest + ALL_OF_IT]
     text = "\n".join(lines)
     return Content.assemble((text[: len(title)], "bold"), (text[len(title) :], "dim"))
+
+
+def _explained(field: Field) -> Content:
+    """All that there is to say about a question."""
+    choices = "" if not field.choices or field.open_choice else f"One of: {', '.join(field.choices)}\n"
+    title = f"{field.label} ({field.need.value})\n"
+    return Content.assemble((title, "bold"), f"{field.help}\n{choices}Example: {field.example}")

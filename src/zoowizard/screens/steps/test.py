@@ -165,11 +165,11 @@ class TestStep(Step):
         state = self.state
         match action:
             case "start":
-                return state in (State.READY, State.OUTDATED)
+                return state in (State.READY, State.OUTDATED, State.MENDED)
             case "mend":
                 return state is State.LACKING
             case "retry" | "restart":
-                return state is State.FAILED
+                return state is State.FAILED or (action == "restart" and state is State.MENDED)
             case "upload":
                 return state is State.PASSED
             case "cancel":
@@ -192,7 +192,7 @@ class TestStep(Step):
 
     def action_start(self) -> None:
         """Start the build; where only answers were changed, what does not depend on them is not done again."""
-        self.post_message(BuildAsked(resume=self._job if self.state is State.OUTDATED else None))
+        self.post_message(BuildAsked(resume=self._job if self.state in (State.OUTDATED, State.MENDED) else None))
 
     def action_mend(self) -> None:
         """Go to the first answer that is missing."""

@@ -38,6 +38,7 @@ class State(Enum):
     PASSED = auto()
     OUTDATED = auto()
     FAILED = auto()
+    MENDED = auto()
 
 
 def state_of(situation: Situation | None, job: Job | None) -> State:
@@ -54,7 +55,9 @@ def state_of(situation: Situation | None, job: Job | None) -> State:
         return State.LACKING
     if job is None:
         return State.READY
-    return State.OUTDATED if job.state == "passed" else State.FAILED
+    if job.state == "passed":
+        return State.OUTDATED
+    return State.MENDED if situation.changed else State.FAILED
 
 
 def lacking(situation: Situation) -> dict[str, str]:
@@ -97,6 +100,9 @@ def headline(state: State, situation: Situation, job: Job | None, width: int) ->
             return Content.styled(cut(f"{GLYPHS.warning} {words}", width), "bold $text-warning")
         case State.FAILED if job is not None:
             return Content.styled(cut(f"{GLYPHS.failed} {_failed_where(job)}   {total}", width), "bold $text-error")
+        case State.MENDED if job is not None:
+            words = f"{_failed_where(job)}; answers were changed since: build again"
+            return Content.styled(cut(f"{GLYPHS.warning} {words}", width), "bold $text-warning")
         case State.LACKING:
             return Content.styled(f"{GLYPHS.open} Not ready yet: something is missing", "bold")
     took = _took(situation.built)
@@ -113,12 +119,12 @@ def said(state: State, situation: Situation, job: Job | None, zoo: Job | None, w
             lines += _hanging("", "Press Enter to start. It goes on if you leave, or lose the connection.", width)
         case State.PASSED | State.OUTDATED if job is not None:
             lines += _passed_lines(job, zoo, width)
-        case State.FAILED if job is not None:
-            lines += _failed_lines(job, width)
+        case State.FAILED | State.MENDED if job is not None:
+            lines += _failed_lines(job, situation.changed, width)
     if situation.read_only:
         lines += _hanging(GLYPHS.warning, situation.read_only, width, "$text-warning")
     if state in (State.LACKING, State.LOCKED) and job is not None and job.state not in ("passed",):
-        lines += _failed_lines(job, width)
+        lines += _failed_lines(job, situation.changed, width)
     lines += _after_words(state, situation, job, width)
     return Content("\n").join(lines)
 
@@ -155,8 +161,12 @@ def _passed_lines(job: Job, zoo: Job | None, width: int) -> Iterator[Content]:
         yield from _hanging(GLYPHS.warning, str(warning), width, "$text-warning", "")
 
 
-def _failed_lines(job: Job, width: int) -> Iterator[Content]:
+def _failed_lines(job: Job, changed: bool, width: int) -> Iterator[Content]:
+    """Why it failed, and what to do. What failed with other answers need not fail with those that stand now."""
     reason = _one_line(job.reason) or f"it ended as {job.state}"
+    if changed:
+        yield from _hanging(GLYPHS.none, cut(f"With the answers before: {reason}", LONGEST_REASON), width, "dim")
+        return
     yield from _hanging(GLYPHS.failed, cut(f"{reason[:1].upper()}{reason[1:]}", LONGEST_REASON), width, "$text-error")
     if advice := what_to_do(job):
         yield from _hanging("", f"What to do: {advice}", width)
@@ -179,6 +189,10 @@ def _after_words(state: State, situation: Situation, job: Job | None, width: int
             yield from _hanging(GLYPHS.none, note.text, width, "dim")
     if state is State.PASSED:
         yield _plain("Press Enter to go on to Upload.")
+    elif state is State.FAILED:
+        yield _plain("Press Enter to go on from where it failed.")
+    elif state is State.MENDED:
+        yield _plain("Press Enter to build with the answers as they are now.")
 
 
 def _zoo_lines(zoo: Job, width: int) -> Iterator[Content]:

@@ -38,10 +38,14 @@ def columns_of(width: int) -> Columns:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is wrong with what stands in a row now, and what could be better: sentences, or empty."""
+    """What is wrong with what stands in a row now, and what could be better: sentences, or empty.
+
+    `unknown` is it of a path whose file was not looked at yet.
+    """
 
     problem: str = ""
     hint: str = ""
+    unknown: bool = False
 
 
 def head_line(state: FieldState, judged: Judged, width: int, text: str | None, current: bool) -> Content:
@@ -72,7 +76,7 @@ def sign(state: FieldState, judged: Judged, text: str | None) -> tuple[str, str]
         return GLYPHS.failed, "$text-error"
     if judged.hint:
         return GLYPHS.warning, "$text-warning"
-    if state.answered or (text or "").strip():
+    if not judged.unknown and (state.answered or (text or "").strip()):
         return GLYPHS.done, "$text-success"
     return (GLYPHS.none if state.field.need is Need.OPTIONAL else GLYPHS.open), "dim"
 

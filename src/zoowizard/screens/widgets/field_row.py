@@ -34,6 +34,11 @@ class RowReached(Message):
     row: "FieldRow"
 
 
+@dataclass
+class FileJudged(Message):
+    """A file that was typed into a row was looked at."""
+
+
 class FieldRow(Widget, can_focus=True):
     """One question. It says itself what was typed into it, as `Answered` or `Typed`."""
 
@@ -55,7 +60,8 @@ class FieldRow(Widget, can_focus=True):
         self._text = ""
         self._unsaid = False
         self._timer: Timer | None = None
-        self._file_problem = ""
+        self._looked_at: tuple[str, str] | None = None
+        """The path that was looked at last, and what was wrong with it."""
 
     @property
     def field(self) -> Field:
@@ -66,6 +72,10 @@ class FieldRow(Widget, can_focus=True):
         """The input, where the row is open from the beginning."""
         self._composed = True
         yield from self._parts()
+
+    def on_mount(self) -> None:
+        """A path that was typed another day was not looked at today."""
+        self._look_again()
 
     # What is shown
 
@@ -133,12 +143,27 @@ class FieldRow(Widget, can_focus=True):
         if self.editor is None or not self._text.strip():
             return Judged("" if self._unsaid else self.state.problem, self.state.hint)
         if self.field.kind == "path":
-            hint = self.state.hint if self._text == self.state.text and not self._file_problem else ""
-            return Judged(self._file_problem, hint)
+            return self._judged_path()
         answer, problem = understood(self.field, self._text)
         if problem:
             return Judged(problem)
         return Judged(hint=(self.state.hint if answer == self.state.answer else self.field.hint(answer)) or "")
+
+    def _judged_path(self) -> Judged:
+        """A path is right once its file was looked at: now, or when it became the answer."""
+        if self._looked_at is not None and self._looked_at[0] == self._text:
+            return Judged(self._looked_at[1], "" if self._looked_at[1] else self.state.hint)
+        is_answer = self.state.answered and self._text == self.state.line
+        return Judged(hint=self.state.hint) if is_answer else Judged(unknown=True)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the answer, as it was said, or with the file that stands here."""
+        return self._judged_path().problem if self._is_path_typed else self.state.problem
+
+    @property
+    def _is_path_typed(self) -> bool:
+        return self.field.kind == "path" and self.editor is not None and bool(self._text.strip())
 
     def render(self) -> Content:
         """The line with label, sign, answer (where folded) and origin."""
@@ -176,6 +201,7 @@ class FieldRow(Widget, can_focus=True):
             if self._composed:
                 self.mount(*self._parts())
                 self._place()
+                self._look_again()
             self._draw()
         if focus:
             self.editor.focus(scroll_visible=False)
@@ -273,7 +299,7 @@ class FieldRow(Widget, can_focus=True):
 
     def _take(self, text: str) -> None:
         """Judge what stands in the input at once, and say it a moment later."""
-        self._text, self._unsaid, self._file_problem = text, True, ""
+        self._text, self._unsaid = text, True
         self._draw()
         if self._timer is not None:
             self._timer.stop()
@@ -313,16 +339,21 @@ class FieldRow(Widget, can_focus=True):
         for message in self.unsaid():
             self.post_message(message)
 
+    def _look_again(self) -> None:
+        if self._is_path_typed and self.state.typed == self._text:
+            self._look_at_file(self._text)
+
     @work(exclusive=True)
     async def _look_at_file(self, text: str) -> None:
         answer, problem = await asyncio.to_thread(understood, self.field, text)
         if text != self._text:
             return
-        self._file_problem = problem or ""
+        self._looked_at = (text, problem or "")
         if not problem:
             for message in self._answered(answer):
                 self.post_message(message)
         self._draw()
+        self.post_message(FileJudged())
 
     # Coming and going
 

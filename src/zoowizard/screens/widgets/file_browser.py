@@ -15,7 +15,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from zoowizard.board.markdown import cut
-from zoowizard.families.identify import EXPORTED_SUFFIXES, PACKAGE_ENDINGS, TORCH_SUFFIXES, may_be_bare
+from zoowizard.families.identify import ENDINGS, is_called, may_be_model
 from zoowizard.screens.glyphs import GLYPHS
 from zoowizard.terminal import printable
 
@@ -41,11 +41,11 @@ def listing(folder: Path) -> Listing:
             for entry in itertools.islice(entries, MOST_ENTRIES):
                 if entry.name.startswith("."):
                     continue
-                if Path(entry.name).suffix.lower() in TORCH_SUFFIXES | EXPORTED_SUFFIXES:
+                if is_called(entry.name, ENDINGS):
                     files.append(entry.name)
                 elif entry.is_dir():
                     folders.append(entry.name)
-                elif entry.name.lower().endswith(PACKAGE_ENDINGS) or may_be_bare(entry):
+                elif may_be_model(entry):
                     files.append(entry.name)
             more = next(entries, None) is not None
     except OSError as problem:
