@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from small_packages import Small, make_package
 
 from zoowizard.errors import ZoowizardError
 from zoowizard.library import clean
@@ -113,6 +115,15 @@ def test_several_work_side_by_side(tmp_path: Path) -> None:
     futures = [in_clean_process(exec, MEET, {"folder": tmp_path, "number": number}) for number in "123"]
     for future in futures:
         future.result(LIMIT_S)  # each waits until all are there
+
+
+def test_what_is_left_empty_in_a_description_is_told_in_plain_words(tmp_path: Path) -> None:
+    description = make_package(tmp_path / "package", Small(), zipped=False)
+    told = yaml.safe_load(description.read_text())
+    description.write_text(yaml.safe_dump({**told, "cite": []}))
+    said = in_clean_process(clean.test_format, description, next(iter(told["weights"]))).result(LIMIT_S)
+    assert said["status"] == "passed"
+    assert "cite: nothing is written there, and the zoo asks for it" in said["warnings"]
 
 
 WORKER = """
