@@ -18,7 +18,7 @@ from zoowizard.conversion import onnx as of_onnx
 from zoowizard.conversion import pytorch, torchscript
 from zoowizard.conversion.converted import Array
 from zoowizard.errors import ZoowizardError
-from zoowizard.families.further_inputs import FURTHER, names_for, parts
+from zoowizard.families.further_inputs import FURTHER, MOST_INPUTS, names_for, parts
 from zoowizard.families.registry import questions
 
 SOURCE = '''
@@ -218,6 +218,7 @@ def test_names_and_grids(tmp_path: Path) -> None:
         "input_5",
         "input_6",
     ]
+    assert len(names_for([f"a{number}_b" for number in range(100_000)])) == MOST_INPUTS - 1
     values = {**answers(tmp_path), FURTHER: ["mask"]}
     colour = np.random.default_rng(0).integers(0, 255, (100, 132, 3), np.uint8)
     np.save(tmp_path / "mask.npy", colour)

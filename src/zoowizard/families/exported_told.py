@@ -11,7 +11,6 @@ from zoowizard.families import cellmap, network_fields
 from zoowizard.families.family import Warning
 from zoowizard.families.pytorch_told import name_of
 
-MOST_INPUTS: Final = 8
 LABELS: Final[Mapping[str, str]] = {
     "spatial_axes_found": "dimensions",
     "inputs_found": "inputs",

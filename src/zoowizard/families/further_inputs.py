@@ -16,6 +16,8 @@ from zoowizard.errors import ZoowizardError
 from zoowizard.families.network_answers import LONGEST_NAME
 from zoowizard.families.normalisations import NORMALISATIONS
 
+MOST_INPUTS: Final = 8
+"""Of one network; files may hold any number."""
 FURTHER: Final = "further_inputs"
 """The value that holds what the inputs behind the first are called, in their order."""
 IMAGE_OF: Final = "image_of_"
@@ -38,8 +40,10 @@ class Part:
 
 
 def names_for(given: Sequence[str]) -> list[str]:
-    """What the inputs behind the first are called in packages and answers; `given` are their own names."""
-    return tidy_names(given, [f"input_{number}" for number in range(2, len(given) + 2)], [FIRST])
+    """What the inputs behind the first are called in packages and answers, up to the last that a network may have;
+    `given` are their own names."""
+    kept = given[: MOST_INPUTS - 1]
+    return tidy_names(kept, [f"input_{number}" for number in range(2, len(kept) + 2)], [FIRST])
 
 
 def tidy_names(given: Sequence[str], instead: Sequence[str], taken: Sequence[str]) -> list[str]:

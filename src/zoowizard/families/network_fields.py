@@ -113,6 +113,14 @@ _AXES: Final = Field(
     choices=AXES,
 )
 
+VOXEL_SIZE: Final = replace(
+    _COMMON["pixel_size"],
+    help="How much of the sample one pixel of the training images covers, with its unit; height x width where they "
+    "differ, depth x height x width of a volume.",
+    check=check_voxel_size,
+    goes_to="inputs, outputs: scale and unit of the axes z, y and x",
+)
+
 
 def _sizes(name: str, label: str, words: str, example: str, least: int) -> Field:
     return Field(
@@ -229,13 +237,7 @@ NETWORK_FIELDS: Final = (
     ),
     _sizes("smallest_input", "Smallest input", "How many pixels the input has at least.", "z=16 y=64 x=64", 1),
     _sizes("input_step", "Step of the input", "By how many pixels the input may grow.", "16", 1),
-    replace(
-        _COMMON["pixel_size"],
-        help="How much of the sample one pixel of the training images covers, with its unit; height x width where they "
-        "differ, depth x height x width of a volume.",
-        check=check_voxel_size,
-        goes_to="inputs, outputs: scale and unit of the axes z, y and x",
-    ),
+    VOXEL_SIZE,
 )
 """The questions about every network, beside those that all models are asked."""
 

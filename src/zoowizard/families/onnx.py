@@ -181,10 +181,10 @@ def _evidence(model: Model, how: str) -> Iterator[str]:
 
 def _in_the_way(model: Model) -> Iterator[Warning]:
     inputs = model.real_inputs
-    if not inputs or len(inputs) > told.MOST_INPUTS:
+    if not inputs or len(inputs) > further_inputs.MOST_INPUTS:
         yield in_the_way(
             f"It takes {len(inputs) or 'no'} inputs; a package is made of a network that takes one image or a few: "
-            f"export it so that it takes one to {told.MOST_INPUTS}."
+            f"export it so that it takes one to {further_inputs.MOST_INPUTS}."
         )
     else:
         problems = (_no_image(one, inputs[0].shape, len(inputs)) for one in inputs)

@@ -8,10 +8,10 @@ from typing import Any, Final
 from zoowizard.drafts.checks import DATASET_LETTERS, check_among, check_line, shown, what_it_is
 from zoowizard.drafts.fields import Check, Field, Need
 from zoowizard.drafts.images import MICROSCOPY, check_test_image
-from zoowizard.drafts.pixels import check_voxel_size
 from zoowizard.drafts.questions import FIELDS as COMMON
 from zoowizard.drafts.questions import parse_choice
 from zoowizard.errors import ZoowizardError
+from zoowizard.families.network_fields import VOXEL_SIZE
 from zoowizard.families.pickles import followed, printable
 from zoowizard.families.state_dicts import SAFETENSORS, state_dicts
 from zoowizard.families.zips import ZIP, records
@@ -121,13 +121,7 @@ FIELDS: Sequence[Field] = (
         parse=parse_choice(YES_OR_NO),
         choices=YES_OR_NO,
     ),
-    replace(
-        _COMMON["pixel_size"],
-        help="How much of the sample one pixel of the training images covers, with its unit; height x width where they "
-        "differ, depth x height x width of a volume.",
-        check=check_voxel_size,
-        goes_to="inputs, outputs: scale and unit of the axes z, y and x",
-    ),
+    VOXEL_SIZE,
 )
 _STATE_DICT_KEY: Final = Field(
     "state_dict_key",

@@ -182,10 +182,10 @@ def _in_the_way(program: Program) -> Iterator[Warning]:
         return
     needed = [one for one in program.inputs if not one.optional]
     no_tensor = next((one for one in needed if one.kind not in ("Tensor", "Optional[Tensor]")), None)
-    if not needed or len(needed) > told.MOST_INPUTS:
+    if not needed or len(needed) > further_inputs.MOST_INPUTS:
         yield in_the_way(
             f"It takes {len(needed) or 'no'} inputs; a package is made of a network that takes one image or a few. "
-            f"Wrap it in a module that takes one to {told.MOST_INPUTS}, and export that."
+            f"Wrap it in a module that takes one to {further_inputs.MOST_INPUTS}, and export that."
         )
     elif no_tensor:
         yield in_the_way(
