@@ -11,6 +11,7 @@ from textual.widgets import Footer, Static
 import zoowizard.screens
 from zoowizard.drafts.store import Workspace, load
 from zoowizard.history import history
+from zoowizard.screens.doing import with_history
 from zoowizard.screens.situation import BuildAsked, CancelAsked, Situation, StepAsked, UploadChanged, ZooTestAsked
 from zoowizard.screens.steps.step import Step
 from zoowizard.screens.steps.test import JobEnded
@@ -21,21 +22,9 @@ STYLES = Path(str(zoowizard.screens.__file__)).parent
 
 def situation_of(workspace: Workspace, draft_id: str, here: Path, **more: Any) -> Situation:
     """What the wizard would know of this draft now."""
-    draft, known = load(workspace, draft_id), history(workspace, draft_id)
-    return Situation(
-        workspace,
-        here,
-        draft=draft,
-        fields=fields_of(draft.family),
-        job=known.newest,
-        job_from=known.newest_from,
-        built=known.built,
-        built_from=known.built_from,
-        receipts=known.receipts,
-        uploads=known.uploads,
-        zoo=known.zoo,
-        **more,
-    )
+    draft = load(workspace, draft_id)
+    situation = Situation(workspace, here, draft=draft, fields=fields_of(draft.family), **more)
+    return with_history(situation, history(workspace, draft_id))
 
 
 class StepApp(App[None]):

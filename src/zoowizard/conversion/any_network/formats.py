@@ -159,6 +159,8 @@ def _by_export(module: nn.Module, exporting: Exporting) -> onnx.ModelProto:
 
 def _by_parameter(module: nn.Module, each: Sequence[Any]) -> tuple[Any, ...]:
     """What holds for `each` input, as the parameters of `forward` take the inputs: the last may take several."""
+    if isinstance(module, torch.jit.ScriptModule):  # it has no signature, and takes as many as it says
+        return tuple(each)
     parameters = list(inspect.signature(module.forward).parameters.values())
     plain = [one for one in parameters if one.kind is not one.VAR_POSITIONAL]
     if len(plain) == len(parameters):
